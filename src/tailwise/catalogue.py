@@ -1,0 +1,328 @@
+"""The catalogue: every method, modifier, network, head and recipe by name. Names are file names, read without importing anything.
+
+A method comes from a file in `tailwise/methods/`, from an entry point in the group `tailwise.methods`, or from a user's own file.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from tailwise.errors import BadData, BadValue, Clash, UnknownName
+from tailwise.specification import PACKAGE
+
+ENTRY_POINTS = "tailwise.methods"
+Kind = Literal["method", "modifier"]
+ROOMS: dict[str, str] = {"method": "methods", "modifier": "modifiers", "recipe": "recipes"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A named thing, known from its syntax tree alone.
+
+    Attributes:
+        name: what one types.
+        module: dotted name of the module that defines it.
+        title: of the card.
+        family: of the card.
+        aliases: of the card.
+        presets: names of the card's presets.
+    """
+
+    name: str
+    module: str
+    title: str = ""
+    family: str = ""
+    aliases: tuple[str, ...] = ()
+    presets: tuple[str, ...] = ()
+
+
+# --- names, without importing -----------------------------------------------------------------------------------------
+
+
+@functools.cache
+def entries(kind: str) -> Mapping[str, Entry]:
+    """List what a room of the package offers: name -> entry, in alphabetical order."""
+    found = {}
+    for path in sorted((PACKAGE / ROOMS[kind]).glob("*.py")):
+        if not path.stem.startswith("_"):
+            name = path.stem.replace("_", "-")
+            found[name] = _read_entry(name, f"tailwise.{ROOMS[kind]}.{path.stem}", path.read_text(encoding="utf-8"))
+    if kind == "method":
+        found |= {e.name: e for e in _entry_points() if e.name not in found}
+    return found
+
+
+def _read_entry(name: str, module: str, source: str) -> Entry:
+    """Read the literal fields of the card in a module's source."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Card":
+            said = {k.arg: k.value for k in node.keywords if k.arg}
+            presets = said.get("presets")
+            keys = [k.value for k in presets.keys if isinstance(k, ast.Constant)] if isinstance(presets, ast.Dict) else []
+            return Entry(
+                name,
+                module,
+                title=_literal(said.get("title"), ""),
+                family=_literal(said.get("family"), ""),
+                aliases=tuple(_literal(said.get("aliases"), ())),
+                presets=tuple(str(k) for k in keys),
+            )
+    return Entry(name, module)
+
+
+def _literal(node: ast.expr | None, default: Any) -> Any:
+    try:
+        return default if node is None else ast.literal_eval(node)
+    except ValueError:
+        return default
+
+
+def _entry_points() -> Iterator[Entry]:
+    """Yield methods of other packages; their modules are imported only when one is used."""
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group=ENTRY_POINTS):
+        yield Entry(point.name, point.value)
+
+
+def names(kind: str) -> list[str]:
+    """List all names of a kind, aliases included."""
+    return sorted({n for entry in entries(kind).values() for n in (entry.name, *entry.aliases)})
+
+
+def find(kind: str, name: str) -> Entry:
+    """Look a name or alias up.
+
+    Raises:
+        UnknownName: with the nearest names.
+    """
+    wanted = name.strip().lower().replace("_", "-")
+    for entry in entries(kind).values():
+        if wanted == entry.name or wanted in entry.aliases:
+            return entry
+    see = f"`tailwise {kind}s` lists all {len(entries(kind))}." if kind == "method" else ""
+    raise UnknownName(kind, name, names(kind), see=see)
+
+
+# --- things, imported when they are used ------------------------------------------------------------------------------
+
+
+@functools.cache
+def load(kind: str, name: str) -> Any:
+    """Import the class, or recipe, behind a name."""
+    entry = find(kind, name)
+    if kind == "recipe":
+        return importlib.import_module(entry.module).RECIPE
+    if ":" in entry.module:
+        module_name, _, attribute = entry.module.partition(":")
+        made = getattr(importlib.import_module(module_name), attribute)
+        made.catalogue_name = entry.name
+        return made
+    return _defined_in(importlib.import_module(entry.module), kind)
+
+
+def _defined_in(module: ModuleType, kind: str) -> Any:
+    """Find the one method, or modifier, that a module defines."""
+    from tailwise.method import Method, Modifier
+
+    base = Method if kind == "method" else Modifier
+    made = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, base) and value is not base and value.__module__ == module.__name__
+    ]
+    carded = [value for value in made if "card" in vars(value)]
+    if len(carded) != 1:
+        raise BadData(
+            f"{module.__file__} defines {len(carded)} {kind}s with a card, expected one: "
+            f"a class with @{kind}(Card(...)) over @dataclass(frozen=True)"
+        )
+    return carded[0]
+
+
+def load_file(path: Path | str) -> type:
+    """Load a user's own method from a Python file; its name in the catalogue is the file's name.
+
+    The module is compiled from the very text that its digest is taken of, and its neighbours in the same folder are imported
+    afresh, so that an edit between two calls in one process is seen.
+
+    Raises:
+        BadData: no such file, or it does not define exactly one method.
+    """
+    path = Path(path).resolve()
+    if not path.is_file():
+        raise BadData(f"no file {path}; --method takes a name of `tailwise methods` or the path of a Python file")
+    source = path.read_text(encoding="utf-8")
+    name = f"tailwise_user_{path.stem}_{hashlib.sha256(str(path.parent).encode()).hexdigest()[:8]}"
+    _forget_neighbours(path.parent)
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    module.__dict__["__tailwise_source__"] = source
+    sys.modules[name] = module
+    sys.path.insert(0, str(path.parent))
+    try:
+        exec(compile(source, str(path), "exec"), module.__dict__)
+    except SyntaxError as error:
+        raise BadData(f"{path}:{error.lineno}: {error.msg}; the file is no Python module") from None
+    finally:
+        sys.path.remove(str(path.parent))
+    made = _defined_in(module, "method")
+    made.catalogue_name = path.stem.replace("_", "-")
+    return made
+
+
+def _forget_neighbours(folder: Path) -> None:
+    importlib.invalidate_caches()
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and Path(file).parent == folder and PACKAGE not in Path(file).parents:
+            del sys.modules[name]
+
+
+# --- the grammar: ldam, ldam(max_margin=0.3), ldam(paper), la(base=ldam-drw), ldam-drw+sam(rho=0.1), ./mine.py ------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a comparison: a method and the modifiers over it.
+
+    Attributes:
+        method: the method, knobs set.
+        modifiers: applied in order.
+        text: how one would type it.
+    """
+
+    method: Any
+    modifiers: tuple[Any, ...] = ()
+    text: str = field(default="")
+
+    def __post_init__(self) -> None:
+        taken: dict[str, str] = {}
+        for changed in self.modifiers:
+            name = str(changed)
+            if changed.sets in taken:
+                raise Clash(f"{taken[changed.sets]} and {name} both set a stage's {changed.sets}; keep one of them")
+            taken[changed.sets] = name
+        if not self.text:
+            object.__setattr__(self, "text", "+".join(str(part) for part in (self.method, *self.modifiers)))
+
+
+def split_outside(text: str, separator: str) -> list[str]:
+    """Split at a separator, but not inside brackets.
+
+    >>> split_outside("ce,ldam(max_margin=0.3,scale=10),crt", ",")
+    ['ce', 'ldam(max_margin=0.3,scale=10)', 'crt']
+    """
+    parts, depth, start = [], 0, 0
+    for i, letter in enumerate(text):
+        depth += (letter == "(") - (letter == ")")
+        if depth == 0 and letter == separator:
+            parts.append(text[start:i])
+            start = i + 1
+    if depth != 0:
+        raise BadValue(f"brackets do not match in {text!r}")
+    return [*parts, text[start:]]
+
+
+def parse_row(text: str) -> Row:
+    """Read a row: a method, then modifiers after `+`.
+
+    >>> parse_row("ldam(max_margin=0.3)").text
+    'ldam(max_margin=0.3)'
+    """
+    first, *rest = split_outside(text, "+")
+    return Row(parse_method(first), tuple(parse_modifier(part) for part in rest))
+
+
+def parse_rows(text: str) -> list[Row]:
+    """Read rows separated by commas; `all` is every method of the catalogue, a family's name is its methods."""
+    rows = []
+    for part in split_outside(text, ","):
+        word = part.strip()
+        family = [e.name for e in entries("method").values() if word and e.family == word.replace("_", " ")]
+        if word == "all":
+            rows += [parse_row(name) for name in entries("method")]
+        elif family and word not in names("method"):
+            rows += [parse_row(name) for name in family]
+        else:
+            rows.append(parse_row(word))
+    seen = [row.text for row in rows]
+    twice = sorted({text for text in seen if seen.count(text) > 1})
+    if twice:
+        raise BadValue(f"{', '.join(twice)} named twice; each row of a comparison stands once")
+    return rows
+
+
+def parse_method(text: str) -> Any:
+    """Read a method with its knobs, as in `ldam`, `ldam(paper)`, `la(base=ldam-drw)` or `./mine.py(width=2)`."""
+    name, arguments = _name_and_arguments(text)
+    kind = load_file(name) if name.endswith(".py") else load("method", name)
+    return _with_arguments(kind(), arguments, name)
+
+
+def parse_modifier(text: str) -> Any:
+    """Read a modifier with its knobs, as in `sam(rho=0.1)`."""
+    name, arguments = _name_and_arguments(text)
+    return _with_arguments(load("modifier", name)(), arguments, name)
+
+
+def _name_and_arguments(text: str) -> tuple[str, list[str]]:
+    text = text.strip()
+    name, bracket, rest = text.partition("(")
+    if not bracket:
+        return name, []
+    if not rest.endswith(")"):
+        raise BadValue(f"brackets do not match in {text!r}")
+    return name.strip(), [part.strip() for part in split_outside(rest[:-1], ",") if part.strip()]
+
+
+def _with_arguments(thing: Any, arguments: list[str], name: str) -> Any:
+    from tailwise.method import with_knobs
+
+    settings: dict[str, Any] = {}
+    for argument in arguments:
+        knob_name, equals, value = argument.partition("=")
+        if equals:
+            settings[knob_name.strip()] = value.strip()
+            continue
+        if argument not in thing.card.presets:
+            raise UnknownName(f"preset of {name}", argument, thing.card.presets, see="A knob is set as in (knob=value).")
+        settings |= thing.card.presets[argument]
+    return with_knobs(thing, settings, name)
+
+
+def apply_settings(row: Row, settings: list[str], recipe: Any) -> tuple[Row, Any]:
+    """Apply `--set [METHOD.]KNOB=VALUE` and `--set recipe.FIELD=VALUE`, in order.
+
+    Raises:
+        BadValue: a setting without `=`.
+        UnknownName: no such knob, with the nearest ones.
+    """
+    from tailwise.method import display_name, with_knobs
+
+    for setting in settings:
+        path, equals, value = setting.partition("=")
+        if not equals:
+            raise BadValue(f"--set takes KNOB=VALUE, got {setting!r}")
+        owner, _, rest = path.partition(".")
+        if owner == "recipe" and rest:
+            recipe = with_knobs(recipe, {rest: value}, "recipe")
+            continue
+        named = {display_name(type(part)): part for part in row.modifiers}
+        if owner in named and rest:
+            changed = with_knobs(named[owner], {rest: value}, owner)
+            row = Row(row.method, tuple(changed if part is named[owner] else part for part in row.modifiers))
+            continue
+        name = display_name(type(row.method))
+        row = Row(with_knobs(row.method, {rest if owner == name and rest else path: value}, name), row.modifiers)
+    return row, recipe

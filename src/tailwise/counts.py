@@ -1,0 +1,72 @@
+"""Class counts: how many training images a class really has, and how many a stage shows."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tailwise.errors import BadData
+
+
+class _Shown(enum.Enum):
+    SHOWN = "shown"
+
+    def __repr__(self) -> str:
+        return "SHOWN"
+
+
+SHOWN = _Shown.SHOWN
+"""Stands in a part's field for the counts that its stage will show; the planner fills it in."""
+
+Counts = Sequence[float] | _Shown
+"""What a part's `counts` field takes: one number a class in label order, or `SHOWN`."""
+
+
+@dataclass(frozen=True)
+class ClassCounts:
+    """Training images a class, in label order.
+
+    Attributes:
+        real: (classes,) real training images, never generated ones. Margins, effective numbers and groups use these.
+        shown: (classes,) rows that a stage's `main` stream is expected to show an epoch (sampled, repeated and generated rows,
+            each times its weight). Priors use these. Equal to `real` until a stage says otherwise.
+
+    >>> ClassCounts((50, 10, 5)).imbalance_ratio
+    10.0
+    """
+
+    real: tuple[int, ...]
+    shown: tuple[float, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if any(n < 0 for n in self.real):
+            raise BadData(f"class counts are never negative, got {list(self.real)}")
+        if not self.shown:
+            object.__setattr__(self, "shown", tuple(float(n) for n in self.real))
+        if len(self.shown) != len(self.real):
+            raise BadData(f"{len(self.shown)} shown counts for {len(self.real)} classes; give one number a class")
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, empty ones included."""
+        return len(self.real)
+
+    @property
+    def total(self) -> int:
+        """Real training images in all."""
+        return sum(self.real)
+
+    @property
+    def imbalance_ratio(self) -> float:
+        """Largest over smallest count among the classes that have images; at least 1."""
+        present = [n for n in self.real if n > 0]
+        return max(present) / min(present) if present else float("nan")
+
+
+def is_uneven(counts: Counts) -> bool:
+    """Say whether classes that have rows differ in their number of rows."""
+    if counts is SHOWN:
+        return True
+    present = [n for n in counts if n > 0]
+    return bool(present) and max(present) - min(present) > 1e-9 * max(present)

@@ -1,0 +1,171 @@
+"""The manifest: one immutable table of a data set's rows, its class names, and where it came from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from tailwise.counts import ClassCounts
+from tailwise.data.columns import SPLITS, check_classes, check_rows, conform
+from tailwise.data.containers import Kind, kind_of, read_only
+from tailwise.data.content import content_of, identity_of
+from tailwise.errors import BadData, BadValue
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Manifest:
+    """A data set as a table: which images there are, of which class, in which split.
+
+    Readers return it and everything else takes it. It holds no decoded image files; arrays that are in memory anyway (small
+    pictures, features) travel with it.
+
+    Attributes:
+        rows: one row an image, in any order. `id` (String, unique); where it is: `path` (String, relative to `root`, with `/`), or
+            `container` (String, key of `arrays`) and `row` (Int64); `label` (Int32); `split` (String: train, val or test).
+            Optional: `weight` (Float64 >= 0, 1 when absent), `source` (real or generated, real when absent), `content` (String,
+            hash of the bytes). Other columns are kept and are no part of the identity.
+        classes: class names in label order; a class may be without images.
+        root: the folder that paths are relative to; None when there are none.
+        arrays: name -> uint8 (N, H, W) or (N, H, W, C) images, or float32 (N, D) features; kept as read-only views.
+        name: what to call the set in tables.
+        provenance: a line for each thing done: read from, split, thinned.
+
+    Raises:
+        BadData: a column, value, class name or array is not what it should be; one line, with the ids of the first five rows.
+
+    >>> rows = pl.DataFrame({"id": ["a", "b"], "path": ["a.png", "b.png"], "label": [0, 1], "split": ["train", "train"]})
+    >>> Manifest(rows, ("cat", "dog"), root=Path("pets"), name="pets")
+    Manifest 'pets': 2 images, 2 classes, imbalance ratio 1; train 2
+    """
+
+    rows: pl.DataFrame
+    classes: tuple[str, ...]
+    root: Path | None = None
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    name: str = "data"
+    provenance: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__  # the class is frozen for everyone else
+        put(self, "classes", tuple(self.classes))
+        put(self, "provenance", tuple(self.provenance))
+        put(self, "root", None if self.root is None else Path(self.root))
+        put(self, "arrays", {name: read_only(array) for name, array in self.arrays.items()})
+        put(self, "rows", conform(self.rows, self.name))
+        check_classes(self.classes, self.name)
+        has_paths = bool(self.rows["path"].is_not_null().any())
+        put(self, "_kind", kind_of(self.arrays, has_paths, self.name))
+        check_rows(self.rows, self.classes, self.arrays, self.name)
+        if has_paths and self.root is None:
+            raise BadData(f"manifest {self.name!r} has paths but no root; give the folder that they are relative to")
+
+    @property
+    def kind(self) -> Kind:
+        """What a row is: `images` or `features`."""
+        return self._kind  # type: ignore[attr-defined]
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Splits that have rows, in the order train, val, test."""
+        present = set(self.rows["split"].unique())
+        return tuple(split for split in SPLITS if split in present)
+
+    def counts(self, split: str = "train") -> tuple[int, ...]:
+        """Count the real images of a split, one number a class in label order; generated ones are never counted here."""
+        labels = self._real.filter(pl.col("split") == _known(split))["label"].to_numpy()
+        return tuple(int(n) for n in np.bincount(labels, minlength=len(self.classes)))
+
+    @property
+    def _real(self) -> pl.DataFrame:
+        if "source" not in self.rows.columns:
+            return self.rows
+        return self.rows.filter(pl.col("source").fill_null("real") == "real")
+
+    @property
+    def has_generated(self) -> bool:
+        """Whether some rows are generated images."""
+        return self._real.height < self.rows.height
+
+    def select(self, split: str) -> pl.DataFrame:
+        """Give the rows of a split, sorted by id; none is fine, an unknown split is a `BadValue`."""
+        return self.rows.filter(pl.col("split") == _known(split)).sort("id")
+
+    @cached_property
+    def identity(self) -> str:
+        """SHA-256 of what the set is: ids, content, labels, splits, weights, sources, class names.
+
+        It depends on no order of rows, name, folder or file. Rows without a content hash are hashed for it, so on a large folder
+        call `with_content(cache)` first and keep what it returns.
+        """
+        return identity_of(self.with_content().rows, self.classes)
+
+    def with_content(self, cache: Path | None = None) -> Manifest:
+        """Fill the column `content`; rows that have a hash keep it.
+
+        Args:
+            cache: folder in which hashes of files are kept by path, size and time of change; None hashes every file.
+
+        Raises:
+            BadData: files that cannot be read, all counted.
+            Unwritable: the cache folder cannot be written.
+        """
+        if "content" in self.rows.columns and not self.rows["content"].null_count():
+            return self
+        return self.replace(rows=self.rows.with_columns(content_of(self.rows, self.root, self.arrays, cache)))
+
+    def replace(self, *done: str, **changes: object) -> Manifest:
+        """Make a manifest with other fields, and a line of provenance for each thing done."""
+        provenance = (*self.provenance, *done)
+        return dataclasses.replace(self, provenance=provenance, **changes)  # type: ignore[arg-type]
+
+    def save(self, folder: Path | str, cache: Path | None = None) -> Path:
+        """Write `manifest.parquet`, `card.json` and the arrays into a new folder; equal sets give equal bytes.
+
+        Nothing half-written is ever at `folder`. Image files stay where they are; the card says where, relative to `folder`.
+
+        Args:
+            folder: must not exist yet.
+            cache: as in `with_content`.
+
+        Raises:
+            OutputExists: something is there already.
+            Unwritable: the folder cannot be written.
+        """
+        from tailwise.data.storage import save_manifest
+
+        return save_manifest(self.with_content(cache), Path(folder))
+
+    @classmethod
+    def load(cls, folder: Path | str, root: Path | str | None = None) -> Manifest:
+        """Read what `save` wrote; arrays are mapped, not copied.
+
+        Args:
+            folder: holds `manifest.parquet` and `card.json`.
+            root: where the image files are now, if no longer where the card says.
+
+        Raises:
+            BadData: a file is missing or damaged, the table does not fit its card, or the images' folder is gone.
+        """
+        from tailwise.data.storage import load_manifest
+
+        return load_manifest(Path(folder), None if root is None else Path(root))
+
+    def __repr__(self) -> str:
+        ratio = ClassCounts(self.counts()).imbalance_ratio
+        shape = "no training images" if np.isnan(ratio) else f"imbalance ratio {ratio:.4g}"
+        of_split = dict(self.rows["split"].value_counts().iter_rows())
+        sizes = ", ".join(f"{split} {of_split[split]:,}" for split in self.splits)
+        what = "images" if self.kind == "images" else "feature rows"
+        return f"Manifest {self.name!r}: {self.rows.height:,} {what}, {len(self.classes):,} classes, {shape}; {sizes}"
+
+
+def _known(split: str) -> str:
+    if split not in SPLITS:
+        raise BadValue(f"split {split!r} is none; give one of {', '.join(SPLITS)}")
+    return split

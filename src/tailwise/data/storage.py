@@ -1,0 +1,153 @@
+"""A manifest on disk: `manifest.parquet`, `card.json`, and one `.npy` an array."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tailwise.data.containers import is_container_name
+from tailwise.data.content import identity_of
+from tailwise.data.manifest import Manifest
+from tailwise.errors import BadData, OutputExists, Unwritable
+
+SCHEMA = "tailwise.data/1"
+TABLE = "manifest.parquet"
+CARD = "card.json"
+
+_CARD_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "name": str,
+    "classes": list,
+    "root": (str, type(None)),
+    "provenance": list,
+    "identity": str,
+}
+
+
+def save_manifest(manifest: Manifest, folder: Path) -> Path:
+    """Write a manifest with content hashes into a new folder; see `Manifest.save`."""
+    rows, arrays = _compact(manifest)
+    with _new_folder(folder) as draft:
+        rows.write_parquet(draft / TABLE)
+        for name, array in arrays.items():
+            np.save(draft / f"{name}.npy", array, allow_pickle=False)
+        card = json.dumps(_card(manifest, folder), indent=2, ensure_ascii=False)
+        (draft / CARD).write_text(card + "\n", encoding="utf-8")
+    return folder
+
+
+def _compact(manifest: Manifest) -> tuple[pl.DataFrame, dict[str, np.ndarray]]:
+    """Sort rows by id, and keep only those rows of arrays that the table names."""
+    rows, arrays = manifest.rows.sort("id"), {}
+    for name, array in manifest.arrays.items():
+        inside = (rows["container"] == name).fill_null(False)
+        used, place = np.unique(rows["row"].filter(inside).to_numpy(), return_inverse=True)
+        if len(used) == 0:
+            continue
+        arrays[name] = array if len(used) == len(array) else array[used]
+        rows = rows.with_columns(rows["row"].scatter(inside.arg_true(), place))
+    return rows, arrays
+
+
+def _card(manifest: Manifest, folder: Path) -> dict[str, Any]:
+    root = manifest.root
+    return {
+        "schema": SCHEMA,
+        "name": manifest.name,
+        "kind": manifest.kind,
+        "images": {split: list(manifest.counts(split)) for split in manifest.splits},
+        "classes": list(manifest.classes),
+        "root": None if root is None else Path(os.path.relpath(root.resolve(), folder.resolve())).as_posix(),
+        "provenance": list(manifest.provenance),
+        "identity": manifest.identity,
+    }
+
+
+@contextlib.contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """Fill a hidden folder beside the final name, then rename it: whatever happens, no half of it is at `folder`."""
+    if os.path.lexists(folder):
+        raise OutputExists(f"{folder} exists already; give the name of a folder that does not, or remove it first")
+    draft = folder.parent / f".{folder.name}.{secrets.token_hex(6)}"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        draft.mkdir()
+        yield draft
+        for file in draft.iterdir():
+            with open(file, "rb") as stream:
+                os.fsync(stream.fileno())
+        os.rename(draft, folder)
+    except OSError as error:
+        if os.path.lexists(folder):
+            raise OutputExists(f"{folder} was made by somebody else meanwhile; give the name of another folder") from error
+        raise Unwritable(f"cannot write {folder}: {error.strerror or error}; name a folder that can be written") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def load_manifest(folder: Path, root: Path | None = None) -> Manifest:
+    """Read a manifest's folder; see `Manifest.load`."""
+    card = _read_card(folder)
+    rows = _read_table(folder)
+    paths = rows["path"] if "path" in rows.columns else pl.Series([], dtype=pl.String)
+    if root is None and card["root"] is not None:
+        root = Path(os.path.normpath(folder / card["root"]))
+    if len(paths.drop_nulls()) and not (root and root.is_dir()):
+        raise BadData(f"the images of {folder} are not at {root}; give the folder where they are now as root")
+    manifest = Manifest(rows, tuple(card["classes"]), root, _map_arrays(folder, rows), card["name"], tuple(card["provenance"]))
+    if "content" not in rows.columns or rows["content"].null_count():
+        raise BadData(f"{folder / TABLE}: column 'content' is missing or has gaps; build the data again")
+    if identity_of(manifest.rows, manifest.classes) != card["identity"]:
+        raise BadData(f"{folder / TABLE} is not the table that {CARD} describes (other identity); build the data again")
+    return manifest
+
+
+def _read_card(folder: Path) -> dict[str, Any]:
+    file = folder / CARD
+    try:
+        card = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadData(f"{file} cannot be read ({error.strerror}); give a folder with {TABLE} and {CARD}") from error
+    except (ValueError, RecursionError) as error:
+        raise BadData(f"{file} is no JSON ({error}); build the data again") from error
+    schema = card.get("schema") if isinstance(card, dict) else None
+    if schema != SCHEMA:
+        raise BadData(f"{file} has the schema {schema!r}, expected {SCHEMA!r}; read it with the version that wrote it")
+    for field, wanted in _CARD_FIELDS.items():
+        if not isinstance(card.get(field, ...), wanted):
+            raise BadData(f"{file}: field {field!r} is missing or of another type; build the data again")
+    if not all(isinstance(line, str) for line in (*card["classes"], *card["provenance"])):
+        raise BadData(f"{file}: 'classes' and 'provenance' must be lists of text; build the data again")
+    return card
+
+
+def _read_table(folder: Path) -> pl.DataFrame:
+    file = folder / TABLE
+    try:
+        return pl.read_parquet(file)
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadData(f"{file} cannot be read as Parquet ({reason}); build the data again") from error
+
+
+def _map_arrays(folder: Path, rows: pl.DataFrame) -> dict[str, np.ndarray]:
+    names = rows["container"].drop_nulls().unique().sort().to_list() if "container" in rows.columns else []
+    arrays = {}
+    for name in names:
+        # The name comes from a file, so it must not lead out of the folder.
+        if not isinstance(name, str) or not is_container_name(name):
+            raise BadData(f"{folder / TABLE}: container {name!r} is no name of letters, digits, '-' and '_'; build the data again")
+        file = folder / f"{name}.npy"
+        try:
+            arrays[name] = np.load(file, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise BadData(f"{file} cannot be read as an array ({error}); build the data again") from error
+    return arrays

@@ -1,0 +1,12 @@
+"""Losses: pure maths on logits and targets, one file each, usable in anybody's loop.
+
+Lives here: criteria that give per-row values and weights. Not here: what puts them into stages (`methods`), post-hoc corrections
+(`posthoc`). May import torch and the vocabulary, nothing else of ours.
+"""
+
+from tailwise.losses.balanced_softmax import BalancedSoftmaxLoss
+from tailwise.losses.class_weighted import ClassWeighted, effective_number_weights
+from tailwise.losses.cross_entropy import CrossEntropyLoss
+from tailwise.losses.ldam import LDAMLoss
+
+__all__ = ["BalancedSoftmaxLoss", "ClassWeighted", "CrossEntropyLoss", "LDAMLoss", "effective_number_weights"]

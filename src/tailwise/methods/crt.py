@@ -1,0 +1,48 @@
+"""cRT: the classifier is re-trained on balanced rows, on top of a backbone that rests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tailwise.losses.cross_entropy import CrossEntropyLoss
+from tailwise.method import About, Card, Learn, Method, Stage, Start, Stream, knob, method
+from tailwise.methods.ce import CE
+from tailwise.samplers.class_balanced import ClassBalancedSampler
+
+HEAD = "net.*head.*"
+
+
+@method(
+    Card(
+        title="Classifier re-training",
+        family="decoupled",
+        paper="Kang et al., ICLR 2020",
+        arxiv="1910.09217",
+        formula="stage 2: CE on class-balanced rows, only the head learns, from fresh weights",
+        needs="a network with a head",
+        defaults="4 images a class in a row: ClassAwareSampler.py of the authors; length and rate of stage 2: the recipe's `second`",
+        departs="the resting backbone is in eval mode; in the authors' code its BatchNorm statistics drift (frozen_norm=train gives that)",
+        cost="1 forward; in stage 2 without backward through the backbone",
+        aliases=("classifier-retraining",),
+        status="formula",
+    )
+)
+@dataclass(frozen=True)
+class CRT(Method):
+    """Any base, then a stage with its own recipe."""
+
+    per_class: int = knob(4, low=1, help="images taken in a row at a visit to a class")
+    base: Method = knob(CE(), help="the method that trains the backbone")
+
+    def stages(self, about: About) -> Iterable[Stage]:
+        """Yield the base's stages, then the re-training."""
+        yield from self.base.stages(about)
+        yield Stage(
+            criterion=CrossEntropyLoss(),
+            streams={"main": Stream(sampler=ClassBalancedSampler(self.per_class))},
+            learn=(Learn(HEAD),),
+            recipe="second",
+            start=Start(clock="restart", reset=(HEAD,)),
+            name="classifier re-training",
+        )

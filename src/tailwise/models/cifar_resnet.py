@@ -1,0 +1,81 @@
+"""The field's CIFAR ResNets: 16/32/64 channels, option-A shortcuts, depth 6n + 2 (He et al., CVPR 2016, section 4.2)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad, relu
+
+WIDTHS = (16, 32, 64)
+
+
+class _Conv(nn.Conv2d):
+    """A 3x3 convolution without bias, Kaiming-normal with fan-in, as LDAM-DRW's code initialises it."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+
+    def reset_parameters(self) -> None:
+        nn.init.kaiming_normal_(self.weight)
+
+
+class _Stem(nn.Module):
+    """First convolution, normalisation and rectifier."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = _Conv(channels, WIDTHS[0])
+        self.norm = nn.BatchNorm2d(WIDTHS[0])
+
+    def forward(self, images: Tensor) -> Tensor:
+        return relu(self.norm(self.conv(images)))
+
+
+class _Block(nn.Module):
+    """Two convolutions and a shortcut; option A: every second pixel, new channels filled with zeros on both sides."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = _Conv(inputs, outputs, stride)
+        self.norm1 = nn.BatchNorm2d(outputs)
+        self.conv2 = _Conv(outputs, outputs)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.stride = stride
+        self.added = (outputs - inputs) // 2
+
+    def forward(self, maps: Tensor) -> Tensor:
+        inner = relu(self.norm1(self.conv1(maps)))
+        inner = self.norm2(self.conv2(inner))
+        if self.added:
+            s = self.stride
+            maps = pad(maps[:, :, ::s, ::s], (0, 0, 0, 0, self.added, self.added))
+        return relu(inner + maps)
+
+
+class GlobalPool(nn.Module):
+    """Mean over positions: (B, C, H, W) -> (B, C)."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Average the maps."""
+        return torch.flatten(maps.mean((2, 3)), 1)
+
+
+def cifar_resnet(depth: int, channels: int) -> tuple[OrderedDict[str, nn.Module], nn.Module, int]:
+    """Make blocks, pooling and width of a ResNet of depth 8, 20, 32, 44 or 56.
+
+    Blocks are called `stem`, `stage1_1`, `stage1_2` ... `stage3_n`. Depth 32 has 0.46 M parameters with ten classes.
+
+    Args:
+        depth: 6n + 2, n blocks a stage.
+        channels: of the images.
+    """
+    blocks: OrderedDict[str, nn.Module] = OrderedDict(stem=_Stem(channels))
+    width = WIDTHS[0]
+    for stage, outputs in enumerate(WIDTHS, start=1):
+        for block in range(1, (depth - 2) // 6 + 1):
+            stride = 2 if stage > 1 and block == 1 else 1
+            blocks[f"stage{stage}_{block}"] = _Block(width, outputs, stride)
+            width = outputs
+    return blocks, GlobalPool(), width

@@ -1,0 +1,35 @@
+"""EMA over any method: what is evaluated is an average of the weights over steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from tailwise.method import About, Card, Modifier, Stage, knob, modifier
+from tailwise.optim.ema import EMA
+
+
+@modifier(
+    Card(
+        title="Exponential moving average of the weights",
+        family="optimisation",
+        paper="Polyak and Juditsky, SIAM J. Control Optim. 1992",
+        formula="w_e <- d w_e + (1 - d) w",
+        needs="nothing",
+        defaults="d = 0.999 with warm-up: the usual setting of image classification",
+        departs="a stage that begins anew begins from the averaged weights",
+    )
+)
+@dataclass(frozen=True)
+class WithEMA(Modifier):
+    """Sets the average of every stage."""
+
+    sets = "average"
+
+    decay: float = knob(0.999, low=0.0, high=0.9999999, help="d; 0 evaluates the live weights")
+    warm_up: bool = knob(True, help="whether d starts low, so that early weights are forgotten")
+
+    def modify(self, stages: Iterable[Stage], about: About) -> Iterator[Stage]:
+        """Yield the stages with the average."""
+        for stage in stages:
+            yield replace(stage, average=EMA(self.decay, self.warm_up))

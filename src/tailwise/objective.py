@@ -1,0 +1,309 @@
+"""What trains: parts, terms, samples, the clock, and the objective, the one thing that a stage optimises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tailwise import seeds
+from tailwise.errors import BadValue
+from tailwise.specification import awaits_shown, code_digest
+
+if TYPE_CHECKING:
+    from tailwise.method import About
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows of one stream, as a step sees them.
+
+    Attributes:
+        views: one tensor a view, each (B, channels, height, width) float32, channels last in memory, or (B, D) features.
+        targets: (B,) int64 labels, or whatever the objective understands; None when the rows are unlabelled.
+        index: (B,) int64 row numbers in the stream's split.
+        extra: further tensors with one row a sample: `weight` of the manifest, `mixed_targets` and `share` of a mixing.
+    """
+
+    views: tuple[Tensor, ...]
+    targets: Tensor | None
+    index: Tensor
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def images(self) -> Tensor:
+        """The first view."""
+        return self.views[0]
+
+    @property
+    def labels(self) -> Tensor:
+        """The targets, when there must be some.
+
+        Raises:
+            BadValue: the rows of this stream are unlabelled.
+        """
+        if self.targets is None:
+            raise BadValue("this stream's rows are unlabelled; its objective asked for labels")
+        return self.targets
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+Batch = Mapping[str, Sample]
+"""Named streams of samples; `main` is always there."""
+
+
+@dataclass(frozen=True)
+class Out:
+    """What a network returns.
+
+    Attributes:
+        logits: (B, C), or (B, experts, C) of a network with branches.
+        features: (B, D) pooled features, what the head saw; (B, experts, D) of a network with branches.
+    """
+
+    logits: Tensor
+    features: Tensor
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where training stands. It shows the recipe's length, never the stage's, and carries no name of a stage.
+
+    Attributes:
+        epoch: 0-based, counted on by stages that continue.
+        epochs: length of the recipe that the stage follows.
+        step: step within the epoch, 0-based.
+        steps: steps an epoch.
+        total: steps since the root of the chain of stages; what draws are made from.
+        seed: of the run.
+        part: which of the accumulated parts of the batch, 0-based.
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    total: int
+    seed: int
+    part: int = 0
+
+    @property
+    def progress(self) -> float:
+        """Share of the recipe that is done, in [0, 1)."""
+        return (self.epoch + self.step / self.steps) / self.epochs
+
+    def rng(self, purpose: str) -> np.random.Generator:
+        """Give the generator for one purpose at this step: the only source of randomness in an objective.
+
+        Draw for the whole batch; the same purpose at the same step gives the same numbers again.
+        """
+        return seeds.generator(self.seed, "objective", purpose, self.total, self.part)
+
+
+@dataclass(frozen=True)
+class Term:
+    """A part of a loss, not reduced: only the loop reduces, over parts and processes, once.
+
+    Attributes:
+        values: (rows,) losses, or a scalar when the divisor is `batch`.
+        weights: (rows,) weights of the rows; all ones when None.
+        divisor: what the weighted sum is divided by: the number of `rows`, the sum of `weights`, both over the whole batch, or
+            `batch`: a scalar that has already gathered and reduced what it needs.
+        factor: what the reduced term is multiplied by in the total.
+    """
+
+    values: Tensor
+    weights: Tensor | None = None
+    divisor: Literal["rows", "weights", "batch"] = "rows"
+    factor: float = 1.0
+
+    def numerator(self) -> Tensor:
+        """Weighted sum of the values; differentiable."""
+        return self.values.sum() if self.weights is None else (self.weights * self.values).sum()
+
+    def denominator(self) -> Tensor:
+        """What this part of the batch adds to the divisor; a constant."""
+        if self.divisor == "batch":
+            return torch.ones((), dtype=self.values.dtype, device=self.values.device)
+        if self.divisor == "rows" or self.weights is None:
+            return torch.tensor(float(self.values.numel()), dtype=self.values.dtype, device=self.values.device)
+        return self.weights.detach().sum()
+
+
+Terms = Mapping[str, Term]
+
+
+class Part(nn.Module):
+    """A module described by its dataclass fields: `@dataclass(eq=False)` on the class, buffers and layers made from the fields.
+
+    The digest of its code is taken when the class is defined, see `tailwise.specification`.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Part:
+        """Prepare the module before the dataclass assigns its fields, so that fields may be modules."""
+        made = super().__new__(cls)
+        nn.Module.__init__(made)
+        return made
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Remember the code as it is now."""
+        super().__init_subclass__(**kwargs)
+        code_digest(cls)
+
+
+class Criterion(Part):
+    """A loss on logits and targets: per-row values and weights underneath, ordinary torch on top.
+
+    A subclass is a `@dataclass(eq=False)` with its constants as fields; it makes buffers in `prepare` and writes `rows`. Fields that
+    say `SHOWN` are filled by the planner before `prepare` runs.
+    """
+
+    divisor: Literal["rows", "weights"] = "rows"
+    removes_prior: bool = False
+    logit_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not awaits_shown(self):
+            self.prepare()
+
+    def prepare(self) -> None:
+        """Check the fields and register constants as non-persistent buffers."""
+
+    def rows(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Give (B,) losses and (B,) weights, None for ones, of (B, C) logits and (B,) int64 targets."""
+        raise NotImplementedError
+
+    def term(self, logits: Tensor, targets: Tensor) -> Term:
+        """Give the loss of these rows as a term for the loop to reduce."""
+        values, weights = self.rows(logits, targets)
+        return Term(values, weights, self.divisor)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Reduce as the published `mean` does: the weighted sum over rows, or over the sum of weights, as `divisor` says.
+
+        Args:
+            logits: (B, C) floating point.
+            targets: (B,) int64 labels.
+
+        Returns:
+            A scalar, or (B,) weighted losses when the field `reduction` is `none`, or their sum when it is `sum`.
+        """
+        if awaits_shown(self):
+            raise BadValue(f"{type(self).__name__} needs class counts: give one number a class instead of SHOWN")
+        term = self.term(logits, targets)
+        reduction = getattr(self, "reduction", "mean")
+        if reduction == "none":
+            return term.values if term.weights is None else term.weights * term.values
+        return term.numerator() if reduction == "sum" else term.numerator() / term.denominator()
+
+
+class Objective(Part):
+    """What a stage optimises, with its own state: queues, centres, experts, momentum copies as buffers and submodules.
+
+    Only `loss` must be written. An objective never stores the network, and nothing of it is exported unless its predictor holds it.
+    """
+
+    def build(self, net: nn.Module, about: About) -> None:
+        """Make modules and buffers that need the network's widths. Runs once, seeded, with the network in eval mode."""
+
+    def loss(self, net: nn.Module, batch: Batch, now: Clock) -> Term | Terms:
+        """Give the loss as terms. Pure but for BatchNorm statistics: it may run twice in a step; it may `keep` rows."""
+        raise NotImplementedError
+
+    def settle(self, net: nn.Module, kept: Mapping[str, Tensor], now: Clock) -> None:
+        """Change state once a step, after the update; `kept` has the rows of the whole batch, in batch order."""
+
+    def step(self, loop: Any, batch: Batch, now: Clock) -> None:
+        """Make one step. Only methods whose step is not "loss, backward, update" write it."""
+        loop.descend(batch, now)
+
+    def event(self, what: str, loop: Any) -> None:
+        """Hear of `stage_start`, `epoch_start` and `epoch_end`; what it changes must be state, or a resumed run would differ."""
+
+    def predictor(self, net: nn.Module) -> nn.Module:
+        """Give the module that is evaluated and exported; its logits are on the scale of the loss's softmax."""
+        return net
+
+    def keep(self, **rows: Tensor) -> None:
+        """Hand rows of this step, detached, to `settle`."""
+        kept = self.__dict__.setdefault("_kept", {})
+        for name, tensor in rows.items():
+            kept.setdefault(name, []).append(tensor.detach())
+
+    def take_kept(self) -> dict[str, Tensor]:
+        """Return what was kept since the last call, parts of the batch joined in order."""
+        kept = self.__dict__.pop("_kept", {})
+        return {name: torch.cat(parts) for name, parts in kept.items()}
+
+
+class Scaled(nn.Module):
+    """A network whose logits are multiplied by a constant: the predictor of losses that hold the softmax's temperature."""
+
+    def __init__(self, net: nn.Module, scale: float) -> None:
+        super().__init__()
+        self.net = net
+        self.scale = scale
+
+    def forward(self, images: Tensor) -> Out:
+        """Give the network's output with scaled logits."""
+        out = self.net(images)
+        return Out(self.scale * out.logits, out.features)
+
+
+@dataclass(eq=False)
+class Supervised(Objective):
+    """The ready-made objective: a criterion on the labels of `main`, with mixed labels and row weights when the batch has them."""
+
+    criterion: Criterion
+
+    def loss(self, net: nn.Module, batch: Batch, now: Clock) -> Term:
+        """Apply the criterion; where rows were mixed, to both labels by their shares (Zhang et al., ICLR 2018, section 2)."""
+        main = batch["main"]
+        logits = net(main.images).logits
+        term = self.criterion.term(logits, main.labels)
+        if "mixed_targets" in main.extra:
+            term = mixed(term, self.criterion.term(logits, main.extra["mixed_targets"]), main.extra["share"])
+        return weighted(term, main.extra.get("weight"))
+
+    def predictor(self, net: nn.Module) -> nn.Module:
+        """Give the network, its logits times the criterion's scale."""
+        scale = self.criterion.logit_scale
+        return net if scale == 1.0 else Scaled(net, scale)
+
+
+def mixed(first: Term, second: Term, share: Tensor) -> Term:
+    """Mix two terms of the same rows: `share` of the first, the rest of the second, weights included."""
+    ones = torch.ones_like(first.values)
+    w1 = ones if first.weights is None else first.weights
+    w2 = ones if second.weights is None else second.weights
+    weights = share * w1 + (1 - share) * w2
+    values = (share * w1 * first.values + (1 - share) * w2 * second.values) / weights.clamp_min(torch.finfo(weights.dtype).tiny)
+    return Term(values, weights, first.divisor, first.factor)
+
+
+def weighted(term: Term, row_weights: Tensor | None) -> Term:
+    """Multiply a term's weights by those of its rows; the divisor counts rows by their weight too."""
+    if row_weights is None:
+        return term
+    weights = row_weights if term.weights is None else row_weights * term.weights
+    return Term(term.values, weights, "weights" if term.weights is None else term.divisor, term.factor)
+
+
+def as_counts(counts: Any, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Turn class counts, one number a class, into a float64 tensor; formulas are computed in it and stored as float32.
+
+    Raises:
+        BadValue: counts that are no flat list of non-negative numbers.
+    """
+    if not isinstance(counts, Tensor | np.ndarray | Sequence):
+        raise BadValue(f"class counts are one number a class, got {counts!r}")
+    tensor = torch.as_tensor(np.asarray(counts, dtype=np.float64)).to(dtype)
+    if tensor.ndim != 1 or len(tensor) == 0 or bool((tensor < 0).any()) or not bool(torch.isfinite(tensor).all()):
+        raise BadValue(f"class counts are one finite number >= 0 a class in label order, got shape {tuple(tensor.shape)}")
+    return tensor

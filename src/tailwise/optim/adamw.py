@@ -1,0 +1,29 @@
+"""Adam with decoupled weight decay, by description."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """AdamW (Loshchilov and Hutter, ICLR 2019).
+
+    Args:
+        rate: learning rate before the schedule.
+        weight_decay: decoupled decay, multiplied by the rate.
+        beta1: decay of the first moment.
+        beta2: decay of the second moment.
+    """
+
+    rate: float
+    weight_decay: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+
+    def make(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """Make the torch optimiser for parameter groups that carry `lr` and `weight_decay`."""
+        return torch.optim.AdamW(groups, lr=self.rate, betas=(self.beta1, self.beta2), foreach=False)

@@ -1,0 +1,25 @@
+"""Cosine schedule."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Half a cosine from 1 towards 0 over the recipe, stepped once an epoch, after a linear warm-up.
+
+    The published decoupling code steps before each epoch and so skips the first value and ends at rate 0; ours starts at 1.
+
+    Args:
+        warmup: epochs of linear warm-up.
+    """
+
+    warmup: int = 0
+
+    def factor(self, epoch: int, epochs: int) -> float:
+        """Give the factor on the learning rate in a 0-based epoch."""
+        if epoch < self.warmup:
+            return (epoch + 1) / self.warmup
+        return 0.5 * (1 + math.cos(math.pi * (epoch - self.warmup) / max(1, epochs - self.warmup)))

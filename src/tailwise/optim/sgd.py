@@ -1,0 +1,29 @@
+"""Stochastic gradient descent, by description."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class SGD:
+    """SGD with momentum; weight decay acts on all parameters, biases and normalisation included, as the field's code has it.
+
+    Args:
+        rate: learning rate before the schedule.
+        momentum: of the heavy ball.
+        weight_decay: L2 factor added to the gradient.
+        nesterov: whether the look-ahead form is used.
+    """
+
+    rate: float
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    nesterov: bool = False
+
+    def make(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """Make the torch optimiser for parameter groups that carry `lr` and `weight_decay`."""
+        return torch.optim.SGD(groups, lr=self.rate, momentum=self.momentum, nesterov=self.nesterov, foreach=False)

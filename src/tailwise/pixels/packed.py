@@ -1,0 +1,60 @@
+"""The decode-once store: every image decoded, in parallel, into one packed array of bytes, memory-mapped afterwards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tailwise.data.images import read_pixels
+from tailwise.specification import key_of, room_digest
+from tailwise.store import Store
+
+
+def pixel_key(contents: Sequence[str], size: int | None, channels: int) -> str:
+    """Name a packed array: the images' content hashes in order, the rule of resizing, and the code that decodes."""
+    return key_of(list(contents), size, channels, room_digest("data.images"))
+
+
+def pack(
+    paths: Sequence[Path],
+    contents: Sequence[str],
+    size: int | None,
+    channels: int,
+    store: Store,
+    progress: Callable[[int, int], None] | None = None,
+) -> NDArray[np.uint8]:
+    """Decode images into (N, height, width, channels) uint8, once; later calls map the stored array.
+
+    Args:
+        paths: image files.
+        contents: their content hashes, in the same order.
+        size: side to which the shorter side is brought before a centre crop; None keeps the size, which must then be one.
+        channels: 1 or 3.
+        store: where the packed array is kept.
+        progress: called with images done and in all.
+
+    Raises:
+        BadData: an image that cannot be decoded.
+    """
+    key = pixel_key(contents, size, channels)
+
+    def decode(folder: Path) -> None:
+        first = read_pixels(paths[0], size, channels)
+        packed = np.lib.format.open_memmap(folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=(len(paths), *first.shape))
+
+        def one(i: int) -> None:
+            packed[i] = read_pixels(paths[i], size, channels)
+
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            for done, _ in enumerate(pool.map(one, range(len(paths))), start=1):
+                if progress:
+                    progress(done, len(paths))
+        packed.flush()
+
+    folder = store.make("pixels", key, decode)
+    return np.load(folder / "pixels.npy", mmap_mode="r")

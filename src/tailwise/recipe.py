@@ -1,0 +1,85 @@
+"""Recipes: everything about training that is not the method: epochs, batch, optimiser, schedule, augmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tailwise.errors import BadValue
+from tailwise.method import Learn
+from tailwise.specification import UNDECIDED
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train, the same for every method of a comparison.
+
+    Attributes:
+        name: for people.
+        net: the network when none is asked for.
+        image_size: side in pixels to which images are brought when the store is made; None keeps theirs.
+        epochs: passes over `main`.
+        batch_size: rows a step; the last, short batch of an epoch is kept.
+        accumulate: parts into which a batch is cut to save memory; changes no mathematics but that of BatchNorm.
+        optimiser: the `main` optimiser part.
+        schedule: the learning rate's schedule part.
+        clip: largest norm of the whole gradient; None for none.
+        augment: augmentation parts of a training view, in order.
+        normalise: the last step of every view, or None for the network's own.
+        learn: which parameters learn when a stage does not say.
+        threads: torch threads of a training process.
+        cuts: shares of training at which a state is kept for others to start from, beside the schedule's own.
+        second: the recipe of second stages, such as cRT's; None where there are none.
+        sources: field -> where its value comes from.
+    """
+
+    name: str = field(metadata=UNDECIDED)
+    net: str = field(metadata=UNDECIDED)
+    epochs: int
+    batch_size: int
+    optimiser: Any
+    schedule: Any
+    augment: tuple[Any, ...] = ()
+    normalise: Any = None
+    image_size: int | None = None
+    accumulate: int = 1
+    clip: float | None = None
+    learn: tuple[Learn, ...] = (Learn(),)
+    threads: int = 1
+    cuts: tuple[float, ...] = field(default=(0.8,), metadata=UNDECIDED)
+    second: Any = field(default=None, metadata=UNDECIDED)
+    sources: Mapping[str, str] = field(default_factory=dict, metadata=UNDECIDED)
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "accumulate", "threads"):
+            if getattr(self, name) < 1:
+                raise BadValue(f"recipe.{name} is a whole number from 1, got {getattr(self, name)}")
+        if self.accumulate > self.batch_size:
+            raise BadValue(f"recipe.accumulate cuts a batch of {self.batch_size} rows, so it is at most that, got {self.accumulate}")
+        if self.clip is not None and self.clip <= 0:
+            raise BadValue(f"recipe.clip is a norm above 0, got {self.clip}")
+
+    def shares(self) -> tuple[float, ...]:
+        """Give the shares of training at which states are kept: the schedule's drops, `cuts` and the end."""
+        drops = tuple(getattr(self.schedule, "drops", ()))
+        return tuple(sorted({*drops, *self.cuts, 1.0}))
+
+    def epoch_at(self, share: float) -> int:
+        """Turn a share of training into the 0-based epoch that begins there."""
+        return int(share * self.epochs + 1e-9)
+
+    def part(self, name: str | None) -> Recipe:
+        """Give the recipe itself, or the one inside it that a stage names.
+
+        Raises:
+            BadValue: there is none of that name.
+        """
+        if name is None:
+            return self
+        inner = getattr(self, name, None)
+        if not isinstance(inner, Recipe):
+            raise BadValue(
+                f"recipe {self.name!r} has no recipe {name!r} inside, which a stage of this method follows; use another --recipe"
+            )
+        return inner

@@ -1,0 +1,9 @@
+"""Samplers: which rows an epoch shows, as pure functions of labels and a generator.
+
+Lives here: frozen descriptions with `rows(labels, rng, epoch, epochs)` and `shown(real)`. Not here: who cuts rows into batches
+(`training`). Shuffling every row once is the loop's own default and needs no sampler. May import NumPy and the vocabulary.
+"""
+
+from tailwise.samplers.class_balanced import ClassBalancedSampler
+
+__all__ = ["ClassBalancedSampler"]

@@ -1,0 +1,196 @@
+"""The store: a cache of what was computed, addressed by content. Deleting it costs time, never a result.
+
+One implementation of folders that appear whole or not at all, of locks that only save work, and of the limit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+from tailwise.errors import OutputExists, Stopped, Unwritable
+
+LIMIT_BYTES = 20 * 1024**3
+PENDING = ".pending-"
+
+
+def default_root() -> Path:
+    """Give the store's place: `TAILWISE_STORE`, or the user's cache folder."""
+    named = os.environ.get("TAILWISE_STORE")
+    return Path(named) if named else user_cache_path("tailwise", appauthor=False)
+
+
+def sync_folder(folder: Path) -> None:
+    """Force a folder's files, then the folder itself, to disk."""
+    for path in [*sorted(p for p in folder.rglob("*") if p.is_file()), folder]:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextlib.contextmanager
+def writing(where: Path) -> Iterator[None]:
+    """Turn an operating system's refusal to write into one line.
+
+    Raises:
+        Unwritable: no permission, a read-only disk, a name that is no folder.
+        Stopped: the disk is full; what stood before stands.
+    """
+    try:
+        yield
+    except (Unwritable, OutputExists, Stopped):
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise Stopped(f"the disk is full at {where}: {error.strerror}; make room and run the same command again") from None
+        raise Unwritable(f"{where} cannot be written ({error.strerror}); choose another place with --out or TAILWISE_STORE") from None
+
+
+def whole_folder(final: Path, fill: Callable[[Path], None]) -> Path:
+    """Make a folder beside its final name, sync it and rename it: it appears whole, or not at all.
+
+    When two writers race, the loser discards its own. What a killed writer left is swept by the next one.
+    """
+    with writing(final):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        pending = final.parent / f"{PENDING}{final.name}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        pending.mkdir()
+        try:
+            fill(pending)
+            sync_folder(pending)
+            try:
+                pending.rename(final)
+            except OSError:
+                if not final.is_dir():
+                    raise
+            _sync(final.parent)
+        finally:
+            shutil.rmtree(pending, ignore_errors=True)
+    return final
+
+
+def whole_file(final: Path, data: bytes) -> Path:
+    """Write a file beside its final name, sync it and rename it over the old one."""
+    with writing(final):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        handle, pending = tempfile.mkstemp(prefix=PENDING, dir=final.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(pending, final)
+            _sync(final.parent)
+        finally:
+            Path(pending).unlink(missing_ok=True)
+    return final
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, value: Any) -> Path:
+    """Write plain values as indented JSON, whole or not at all."""
+    return whole_file(path, (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+class Store:
+    """Folders by kind and key.
+
+    Args:
+        root: where; `default_root()` when None.
+        limit: bytes above which `trim` deletes.
+    """
+
+    def __init__(self, root: Path | None = None, limit: int = LIMIT_BYTES) -> None:
+        self.root = Path(root) if root is not None else default_root()
+        self.limit = limit
+
+    def path(self, kind: str, *key: str) -> Path:
+        """Give the place of a thing, whether or not it is there."""
+        return self.root.joinpath(kind, *key)
+
+    def has(self, kind: str, *key: str) -> bool:
+        """Say whether the thing is there, whole."""
+        return self.path(kind, *key).is_dir()
+
+    def make(self, kind: str, key: str, fill: Callable[[Path], None]) -> Path:
+        """Give the folder of a thing, filling it first where it is not there; one process fills, others wait."""
+        final = self.path(kind, key)
+        if not final.is_dir():
+            with self.lock(kind, key):
+                if not final.is_dir():
+                    whole_folder(final, fill)
+        return final
+
+    @contextlib.contextmanager
+    def lock(self, kind: str, key: str) -> Iterator[None]:
+        """Hold the lock of a thing, so that two processes do not compute it twice; the kernel frees a dead owner's."""
+        place = self.root / "locks"
+        with writing(place):
+            place.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(place / f"{kind}-{key}")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def drop(self, kind: str, *key: str) -> None:
+        """Delete a thing; nothing happens when it is not there."""
+        shutil.rmtree(self.path(kind, *key), ignore_errors=True)
+
+    def sizes(self) -> dict[str, int]:
+        """Give bytes by kind."""
+        kinds = [p for p in sorted(self.root.iterdir()) if p.is_dir()] if self.root.is_dir() else []
+        return {p.name: _bytes(p) for p in kinds if p.name != "locks"}
+
+    def trim(self) -> int:
+        """Delete until the store is within its limit, and say how many bytes went.
+
+        States in the middle of a line go first, then the oldest of the rest: what ends a line or is shared is dearer than what only
+        shortens a resumption.
+        """
+        total = sum(self.sizes().values())
+        freed = 0
+        for folder in sorted(self._folders(), key=_dearness):
+            if total - freed <= self.limit:
+                break
+            freed += _bytes(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+        return freed
+
+    def _folders(self) -> Iterator[Path]:
+        yield from self.root.glob("states/*/*/")
+        yield from self.root.glob("pixels/*/")
+
+
+def _dearness(folder: Path) -> tuple[int, float]:
+    inner = folder / "inner"
+    return (0 if inner.exists() else 1, folder.stat().st_mtime)
+
+
+def _bytes(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total

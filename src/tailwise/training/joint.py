@@ -1,0 +1,145 @@
+"""The joint module of network and objective: how it is made, what is carried into it, what learns, what wakes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+
+from tailwise import seeds
+from tailwise.errors import BadValue, Clash
+from tailwise.method import About, Learn, Start
+from tailwise.objective import Batch, Clock, Objective, Term
+
+
+class Joint(nn.Module):
+    """Network and objective as one module; its forward is the loss."""
+
+    def __init__(self, net: nn.Module, objective: Objective) -> None:
+        super().__init__()
+        self.net = net
+        self.objective = objective
+
+    def forward(self, batch: Batch, now: Clock) -> dict[str, Term]:
+        """Give the terms of the loss by name."""
+        made = self.objective.loss(self.net, batch, now)
+        return {"loss": made} if isinstance(made, Term) else dict(made)
+
+
+@contextlib.contextmanager
+def forked(seed: int, *purpose: seeds.Word, device: torch.device | None = None) -> Iterator[None]:
+    """Run under torch generators seeded for one purpose, and leave the caller's untouched."""
+    devices = [device.index or 0] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seeds.torch_seed(seed, *purpose))
+        yield
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Say whether a tensor's name fits one of the shell-style patterns."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def initialise(net: nn.Module, seed: int, step: int, prefix: str = "net") -> None:
+    """Draw a network's values: those of each module are a function of seed, module name and step."""
+    for name, module in net.named_modules(prefix=prefix):
+        reset = getattr(module, "reset_parameters", None)
+        if callable(reset):
+            with forked(seed, "init", name, step):
+                reset()
+
+
+def carry_network(net: nn.Module, earlier: Mapping[str, Tensor], start: Start) -> None:
+    """Copy an earlier network's tensors into a fresh one, by name; what `start.reset` names stays fresh.
+
+    Args:
+        net: freshly initialised.
+        earlier: tensors of a state; those called `net.*` count.
+        start: of the stage.
+
+    Raises:
+        Clash: a tensor that is neither carried nor reset, or one of another shape, or an earlier one that nothing takes up.
+    """
+    mine = {f"net.{name}": tensor for name, tensor in net.state_dict().items()}
+    unused = [p for p in start.reset if p.startswith("net") and not any(fnmatchcase(n, p) for n in mine)]
+    if unused:
+        raise Clash(f"a stage resets {unused[0]!r}, and no tensor of the network is called so; it has {_some(mine)}")
+    for name, tensor in mine.items():
+        if matches(name, start.reset):
+            continue
+        if name not in earlier:
+            raise Clash(f"tensor {name} is new in this stage: carry it from an earlier network, or name it in Start(reset=...)")
+        if earlier[name].shape != tensor.shape:
+            raise Clash(f"tensor {name} was {tuple(earlier[name].shape)} and is {tuple(tensor.shape)} here: name it in Start(reset=...)")
+        tensor.copy_(earlier[name])
+    lost = [n for n in earlier if n.startswith("net.") and n not in mine and not matches(n, start.drop)]
+    if lost:
+        raise Clash(
+            f"tensor {lost[0]} of the earlier network has no place in this stage's: keep the network, or name it in Start(drop=...)"
+        )
+
+
+def carry_objective(objective: nn.Module, earlier: Mapping[str, Tensor], start: Start) -> None:
+    """Copy what an earlier objective learnt, by name; an objective's new tensors stay as `build` made them.
+
+    Raises:
+        Clash: a tensor of the same name and another shape.
+    """
+    for name, tensor in objective.state_dict().items():
+        full = f"objective.{name}"
+        if full in earlier and not matches(full, start.reset):
+            if earlier[full].shape != tensor.shape:
+                raise Clash(
+                    f"tensor {full} was {tuple(earlier[full].shape)} and is {tuple(tensor.shape)} here: name it in Start(reset=...)"
+                )
+            tensor.copy_(earlier[full])
+
+
+def build_objective(joint: Joint, about: About, seed: int, step: int) -> None:
+    """Let the objective make what needs the network's widths, seeded, with the network in eval mode."""
+    joint.net.eval()
+    with forked(seed, "build", step):
+        joint.objective.build(joint.net, about)
+
+
+def choose_learning(joint: Joint, learn: Iterable[Learn]) -> dict[Learn, dict[str, nn.Parameter]]:
+    """Assign each parameter to the first pattern that matches it, and let all others rest.
+
+    What the objective froze in `build` (a teacher, a momentum copy) is never woken.
+
+    Raises:
+        BadValue: a pattern that matches no parameter.
+    """
+    learn = tuple(learn)
+    chosen: dict[Learn, dict[str, nn.Parameter]] = {entry: {} for entry in learn}
+    named = {n: p for n, p in joint.named_parameters() if p.requires_grad}
+    for name, parameter in named.items():
+        entry = next((entry for entry in learn if fnmatchcase(name, entry.pattern)), None)
+        parameter.requires_grad_(entry is not None)
+        if entry is not None:
+            chosen[entry][name] = parameter
+    for entry, parameters in chosen.items():
+        if not parameters:
+            raise BadValue(f"no parameter is called {entry.pattern!r}; the stage has {_some(named)}")
+    return chosen
+
+
+def set_modes(module: nn.Module, frozen_norm: str, learning: bool = True) -> None:
+    """Set train and eval modes: a part none of whose parameters learn rests in eval mode, dropout included.
+
+    With `frozen_norm="train"` its normalisation goes on with the batch's statistics and moves the stored ones.
+    """
+    own = list(module.parameters())
+    learning = any(p.requires_grad for p in own) if own else learning
+    keeps_statistics = getattr(module, "running_mean", None) is not None
+    module.training = learning or (keeps_statistics and frozen_norm == "train")
+    for child in module.children():
+        set_modes(child, frozen_norm, learning)
+
+
+def _some(names: Iterable[str]) -> str:
+    names = sorted(names)
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

@@ -1,0 +1,204 @@
+"""Training a line: from the nearest stored state to the step that is wanted."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+
+from tailwise.errors import Stopped
+from tailwise.models import build
+from tailwise.specification import fresh
+from tailwise.store import Store
+from tailwise.training.joint import Joint, build_objective, carry_network, carry_objective, forked, initialise
+from tailwise.training.loop import Loop
+from tailwise.training.plan import Leg, Root, about_leg
+from tailwise.training.states import State, drop_inner, load_state, nearest_state, save_state
+from tailwise.training.streams import StreamReader, read_batch
+
+KEEP_SECONDS = 60.0
+"""How often a state in the middle of things is stored, so that a killed run loses no more than this."""
+
+
+class Watch(Protocol):
+    """Who watches: a progress bar, an estimate, nobody."""
+
+    def __call__(self, leg: Leg, done: int, trained: int) -> None:
+        """Hear that `done` steps of the leg's line stand, `trained` of them in this process."""
+        ...
+
+
+def nobody(leg: Leg, done: int, trained: int) -> None:
+    """Watch nothing."""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Where and how to run; nothing here reaches a result.
+
+    Attributes:
+        store: the cache of states.
+        device: where to train.
+        watch: hears of every step.
+        interrupted: asked after every step; True stores the state and raises KeyboardInterrupt.
+        keep_seconds: how often a state in the middle is stored.
+    """
+
+    store: Store
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    watch: Watch = nobody
+    interrupted: Callable[[], bool] = lambda: False
+    keep_seconds: float = KEEP_SECONDS
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Run with this many torch threads, and give the caller's number back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def make_loop(root: Root, leg: Leg, parent: State | None, device: torch.device) -> Loop:
+    """Make network, objective and optimisers as they stand at the start of a line.
+
+    Args:
+        root: of the run.
+        leg: on the line.
+        parent: the state that the line starts from; None at the root.
+        device: where to train.
+    """
+    with forked(root.seed, "init", "network", leg.origin):
+        net = build(leg.net, root.splits.shape, len(root.splits.classes))
+    initialise(net, root.seed, leg.origin)
+    joint = Joint(net, fresh(leg.stage.objective))
+    goes_on = parent is not None and leg.stage.start.clock == "continue"
+    earlier = {}
+    if parent is not None:
+        keeps_both = goes_on and leg.stage.average is not None
+        earlier = {n: t for n, t in parent.tensors.items() if "/" not in n} if keeps_both else parent.left()
+        carry_network(net, earlier, leg.stage.start)
+    build_objective(joint, about_leg(root, leg), root.seed, leg.origin)
+    carry_objective(joint.objective, earlier, leg.stage.start)
+    joint.to(device=device)
+    if len(root.splits.shape) == 3:
+        joint.to(memory_format=torch.channels_last)
+    loop = Loop(joint, leg, root.seed, device)
+    if parent is not None and goes_on:
+        loop.restore(parent.tensors, whole=False)
+    return loop
+
+
+class LineRun:
+    """One line being trained: the loop, the log, the seconds."""
+
+    def __init__(self, root: Root, leg: Leg, settings: RunSettings, parent: Callable[[], State | None]) -> None:
+        self.root = root
+        self.leg = leg
+        self.settings = settings
+        self.parent = parent
+        self.loop: Loop | None = None
+        self.trained = 0
+
+    def reach(
+        self,
+        step: int,
+        at_epoch: Callable[[State], None] | None = None,
+        usable: Callable[[int], bool] = lambda step: True,
+    ) -> State:
+        """Train to a step of the line, from the nearest stored state, or load it.
+
+        Args:
+            step: wanted.
+            at_epoch: called with the state at the end of each epoch trained here.
+            usable: says of a stored step whether to begin from it.
+
+        Raises:
+            Stopped: a loss that is not finite.
+            KeyboardInterrupt: asked to stop; the state is stored.
+        """
+        store, line = self.settings.store, self.leg.line
+        state = nearest_state(store, line, step, usable)
+        self.settings.watch(self.leg, state.step if state else 0, 0)
+        if state is not None and state.step == step:
+            return state
+        with store.lock("line", line):
+            state = nearest_state(store, line, step, usable)
+            if state is not None and state.step == step:
+                return state
+            with threads(self.leg.recipe.threads):
+                return self._train(state, step, at_epoch)
+
+    def _train(self, state: State | None, stop: int, at_epoch: Callable[[State], None] | None) -> State:
+        loop = make_loop(self.root, self.leg, self.parent() if self.leg.parent else None, self.settings.device)
+        if state is not None:
+            loop.restore(state.tensors, whole=True)
+        leg, settings = self.leg, self.settings
+        readers = {n: StreamReader(n, s, self.root, leg, settings.device) for n, s in leg.stage.streams.items()}
+        log = list(state.log) if state else []
+        begun, before, kept = time.perf_counter(), state.seconds if state else 0.0, time.perf_counter()
+        cuts = {(leg.recipe.epoch_at(share) - leg.epoch) * leg.steps for share in leg.recipe.shares()}
+
+        def now_state(step: int) -> State:
+            tensors = {name: tensor.detach().clone() for name, tensor in loop.tensors()}
+            return State(leg.line, step, tensors, tuple(log), before + time.perf_counter() - begun)
+
+        for step in range(state.step if state else 0, stop):
+            batch, now = read_batch(readers, leg, step, self.root.seed)
+            loop.run_step(batch, now)
+            done = step + 1
+            self.trained += 1
+            if now.step == now.steps - 1:
+                log.append({"epoch": now.epoch, "step": now.total + 1, "rate": loop.rate, **loop.read_meter()})
+                self._check_finite(log[-1])
+                if at_epoch is not None:
+                    at_epoch(now_state(done))
+            settings.watch(leg, done, self.trained)
+            interrupted = settings.interrupted()
+            if done in cuts or done == stop:
+                save_state(settings.store, now_state(done), inner=False)
+                drop_inner(settings.store, leg.line, done)
+                kept = time.perf_counter()
+            elif interrupted or time.perf_counter() - kept > settings.keep_seconds:
+                save_state(settings.store, now_state(done), inner=True)
+                drop_inner(settings.store, leg.line, done)
+                kept = time.perf_counter()
+            if interrupted and done != stop:
+                raise KeyboardInterrupt
+        return now_state(stop)
+
+    def keep(self, state: State) -> None:
+        """Store a state that others will want."""
+        save_state(self.settings.store, state, inner=False)
+
+    def _check_finite(self, record: dict[str, float]) -> None:
+        if not math.isfinite(record["loss"]):
+            raise Stopped(
+                f"the loss is no longer finite in epoch {record['epoch']} (by step {record['step']}, learning rate {record['rate']:g}); "
+                "try a smaller --set recipe.optimiser.rate, or --set recipe.clip=5"
+            )
+
+
+def state_of(root: Root, leg: Leg, at: int, settings: RunSettings, legs: tuple[Leg, ...]) -> State:
+    """Give a state that earlier legs lead to, training what the store has lost of them."""
+    stored = load_state(settings.store, leg.line, at)
+    if stored is not None:
+        return stored
+    return LineRun(root, leg, settings, lambda: parent_of(root, leg, settings, legs)).reach(at)
+
+
+def parent_of(root: Root, leg: Leg, settings: RunSettings, legs: tuple[Leg, ...]) -> State | None:
+    """Give the state that a leg's line starts from."""
+    if leg.parent is None:
+        return None
+    line, at = leg.parent
+    before = next(earlier for earlier in reversed(legs) if earlier.line == line)
+    return state_of(root, before, at, settings, legs)

@@ -1,0 +1,283 @@
+"""The loop: one step after another along a line. It names no method and imports no part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from tailwise.errors import BadValue
+from tailwise.objective import Batch, Clock, Objective, Term
+from tailwise.training.joint import Joint, choose_learning, forked, set_modes
+from tailwise.training.plan import Leg
+from tailwise.training.streams import cut
+
+Gradients = dict[str, Tensor]
+
+
+class Loop:
+    """Training of one stage, and the handle that an objective's `step` and `event` get.
+
+    Attributes:
+        joint: network and objective.
+        leg: what is trained.
+        seed: of the run.
+        averaged: name -> averaged tensor, where the stage averages.
+        meter: name -> running sum on the device, read once an epoch.
+    """
+
+    def __init__(self, joint: Joint, leg: Leg, seed: int, device: torch.device) -> None:
+        self.joint = joint
+        self.leg = leg
+        self.seed = seed
+        self.device = device
+        self.chosen = choose_learning(joint, leg.stage.learn or ())
+        self.learning = {name: p for parameters in self.chosen.values() for name, p in parameters.items()}
+        self.optimisers = self._make_optimisers()
+        self.averaged: dict[str, Tensor] = {}
+        if leg.stage.average is not None:
+            self.averaged = {name: tensor.detach().clone() for name, tensor in joint.state_dict().items()}
+        self.meter: dict[str, Tensor] = {}
+        self._kept: dict[str, Tensor] = {}
+        set_modes(joint, leg.stage.frozen_norm)
+
+    @property
+    def net(self) -> nn.Module:
+        """The network."""
+        return self.joint.net
+
+    @property
+    def objective(self) -> Objective:
+        """The objective."""
+        return self.joint.objective
+
+    @property
+    def rate(self) -> float:
+        """The main optimiser's learning rate at this step, before the factors of `Learn`."""
+        return self._rate
+
+    def _make_optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        parts: dict[str, Any] = {"main": self.leg.recipe.optimiser, **self.leg.stage.optimisers}
+        groups: dict[str, list[dict[str, Any]]] = {}
+        for learn, parameters in self.chosen.items():
+            if learn.optimiser not in parts:
+                raise BadValue(f"{learn.pattern!r} learns with optimiser {learn.optimiser!r}, which the stage does not describe")
+            part = parts[learn.optimiser]
+            decay = part.weight_decay if learn.weight_decay is None else learn.weight_decay
+            group = {"params": list(parameters.values()), "lr": part.rate * learn.rate, "weight_decay": decay, "factor": learn.rate}
+            groups.setdefault(learn.optimiser, []).append(group)
+        return {name: parts[name].make(group) for name, group in groups.items()}
+
+    # --- one step -----------------------------------------------------------------------------------------------------
+
+    def run_step(self, batch: Batch, now: Clock) -> None:
+        """Make one step: the objective's, then the average, then what settles once a step."""
+        self._set_rate(now)
+        if now.step == 0:
+            if now.total == self.leg.origin:
+                self.objective.event("stage_start", self)
+            self.objective.event("epoch_start", self)
+        self._kept = {}
+        self.objective.step(self, batch, now)
+        if self.leg.stage.average is not None:
+            self.leg.stage.average.update(self.averaged, self.joint.state_dict(), now.total - self.leg.base)
+        with torch.no_grad():
+            self.objective.settle(self.net, self._kept, now)
+        self._count("rows", torch.tensor(float(len(batch["main"])), device=self.device))
+        if now.step == now.steps - 1:
+            self.objective.event("epoch_end", self)
+
+    def _set_rate(self, now: Clock) -> None:
+        part = self.leg.recipe.optimiser
+        self._rate = part.rate * self.leg.recipe.schedule.factor(now.epoch, now.epochs)
+        if "main" in self.optimisers:
+            for group in self.optimisers["main"].param_groups:
+                group["lr"] = self._rate * group["factor"]
+
+    def descend(self, batch: Batch, now: Clock) -> None:
+        """Loss, gradient by the stage's rule, clipping, update: the step of almost every method."""
+
+        def compute(statistics: bool) -> Gradients:
+            return self.gradients(batch, now, statistics)
+
+        rule = self.leg.stage.gradient
+        self.apply(compute(True) if rule is None else rule(compute, self.learning))
+
+    def gradients(self, batch: Batch, now: Clock, statistics: bool = True) -> Gradients:
+        """Give the gradients of the whole batch's loss, reduced once, by parameter name.
+
+        Accumulated parts share the denominators of the whole batch: each term's weighted sum is differentiated part by part, and
+        divided at the end.
+
+        Args:
+            batch: the whole batch.
+            now: the clock.
+            statistics: whether normalisation statistics, and rows kept for `settle`, may move; False in second passes.
+        """
+        before = None if statistics else {name: b.clone() for name, b in self.joint.named_buffers()}
+        parts = cut(batch, self.leg.recipe.accumulate)
+        if len(parts) == 1:
+            gradients = self._whole(parts[0], now, statistics)
+        else:
+            gradients = self._accumulated(parts, now, statistics)
+        kept = self.objective.take_kept()
+        if before is None:
+            self._kept |= kept
+        else:
+            with torch.no_grad():
+                for name, buffer in self.joint.named_buffers():
+                    buffer.copy_(before[name])
+        return gradients
+
+    def _whole(self, batch: Batch, now: Clock, counted: bool) -> Gradients:
+        terms = self.terms(batch, now)
+        total = self.reduce(terms)
+        if counted:
+            self._count("loss", total.detach() * len(batch["main"]))
+        return self._differentiate(total)
+
+    def _accumulated(self, parts: list[Batch], now: Clock, counted: bool) -> Gradients:
+        sums: dict[str, Gradients] = {}
+        numerators: dict[str, Tensor] = {}
+        denominators: dict[str, Tensor] = {}
+        factors: dict[str, float] = {}
+        for k, part in enumerate(parts):
+            terms = self.terms(part, replace(now, part=k))
+            for i, (name, term) in enumerate(terms.items()):
+                if term.divisor == "batch":
+                    raise BadValue(
+                        f"term {name!r} speaks for a whole batch, so it cannot be accumulated over parts; set recipe.accumulate=1"
+                    )
+                numerator = term.numerator()
+                numerators[name] = numerators.get(name, 0) + numerator.detach()
+                denominators[name] = denominators.get(name, 0) + term.denominator()
+                factors[name] = term.factor
+                if term.factor:
+                    for parameter, g in self._differentiate(numerator, retain=i < len(terms) - 1).items():
+                        held = sums.setdefault(name, {})
+                        held[parameter] = held[parameter] + g if parameter in held else g
+        if counted:
+            rows = sum(len(part["main"]) for part in parts)
+            self._count("loss", sum(factors[n] * numerators[n] / _divisor(denominators[n]) for n in numerators) * rows)
+        gradients: Gradients = {}
+        for name, held in sums.items():
+            for parameter, g in held.items():
+                g = g * (factors[name] / _divisor(denominators[name]))
+                gradients[parameter] = gradients[parameter] + g if parameter in gradients else g
+        return gradients
+
+    def _differentiate(self, scalar: Tensor, retain: bool = False) -> Gradients:
+        if not scalar.requires_grad:
+            return {}
+        gradients = torch.autograd.grad(scalar, list(self.learning.values()), retain_graph=retain, allow_unused=True)
+        return {name: g for name, g in zip(self.learning, gradients, strict=True) if g is not None}
+
+    def apply(self, gradients: Gradients, only: str | None = None) -> None:
+        """Clip the gradients, and step the optimisers whose parameters have some.
+
+        Args:
+            gradients: by parameter name; a parameter without one rests, its momentum and decay too.
+            only: the one optimiser to step, or None for all.
+        """
+        for name, parameter in self.learning.items():
+            parameter.grad = gradients.get(name)
+        if self.leg.recipe.clip is not None:
+            nn.utils.clip_grad_norm_([p for p in self.learning.values() if p.grad is not None], self.leg.recipe.clip)
+        for name, optimiser in self.optimisers.items():
+            if only in (None, name):
+                optimiser.step()
+        for parameter in self.learning.values():
+            parameter.grad = None
+
+    # --- for objectives whose step is not "loss, backward, update" --------------------------------------------------------
+
+    def terms(self, batch: Batch, now: Clock) -> dict[str, Term]:
+        """Run the joint module: the loss of a batch, or of a part of it, not reduced. Dropout draws for this step and part."""
+        with forked(self.seed, "forward", now.total, now.part, device=self.device):
+            made: dict[str, Term] = self.joint(batch, now)
+        return made
+
+    def reduce(self, terms: Mapping[str, Term]) -> Tensor:
+        """Reduce terms to a scalar; a term whose factor is zero is left out."""
+        reduced = [t.factor * (t.numerator() / _divisor(t.denominator())) for t in terms.values() if t.factor]
+        return torch.stack(reduced).sum() if len(reduced) != 1 else reduced[0]
+
+    def parameters(self, optimiser: str = "main") -> dict[str, nn.Parameter]:
+        """Give the learning parameters of one optimiser, by name."""
+        return {n: p for learn, held in self.chosen.items() if learn.optimiser == optimiser for n, p in held.items()}
+
+    def virtual(self, parameters: Mapping[str, Tensor]) -> Callable[..., Any]:
+        """Give the network at other parameters, named `net.*`; its buffers are copies, so statistics do not move."""
+        inner = {name.removeprefix("net."): tensor for name, tensor in parameters.items() if name.startswith("net.")}
+        buffers = {name: b.clone() for name, b in self.net.named_buffers()}
+        return lambda *inputs: functional_call(self.net, {**buffers, **inner}, inputs)
+
+    def update(self, scalar: Tensor, optimiser: str) -> None:
+        """Differentiate a scalar and step one optimiser."""
+        held = self.parameters(optimiser)
+        gradients = torch.autograd.grad(scalar, list(held.values()), allow_unused=True)
+        self.apply({n: g for n, g in zip(held, gradients, strict=True) if g is not None}, only=optimiser)
+
+    # --- state ----------------------------------------------------------------------------------------------------------
+
+    def _count(self, name: str, value: Tensor) -> None:
+        self.meter[name] = self.meter[name] + value if name in self.meter else value
+
+    def read_meter(self) -> dict[str, float]:
+        """Read and clear the running means of the epoch: the one synchronisation with the device."""
+        rows = float(self.meter["rows"])
+        means = {name: float(value) / rows for name, value in self.meter.items() if name != "rows"}
+        self.meter = {}
+        return means
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield all state by name: network, objective, optimisers' slots, average, meter."""
+        yield from self.joint.state_dict().items()
+        for name, optimiser in self.optimisers.items():
+            for parameter, slot, tensor in self._slots(optimiser):
+                yield f"opt/{name}/{parameter}/{slot}", tensor
+        yield from ((f"average/{name}", tensor) for name, tensor in self.averaged.items())
+        yield from ((f"meter/{name}", tensor) for name, tensor in self.meter.items())
+
+    def _slots(self, optimiser: torch.optim.Optimizer) -> Iterator[tuple[str, str, Tensor]]:
+        for parameter_name, parameter in self.learning.items():
+            for slot, value in optimiser.state.get(parameter, {}).items():
+                if isinstance(value, Tensor):
+                    yield parameter_name, slot, value
+
+    def restore(self, tensors: Mapping[str, Tensor], whole: bool) -> None:
+        """Take up a state's tensors.
+
+        Args:
+            tensors: by name, as `tensors` yields them.
+            whole: whether the state is one of this line, so that everything is taken; otherwise only the slots of optimisers and
+                the average go on, where this stage has them too.
+        """
+        by_name = self.learning
+        for name, tensor in tensors.items():
+            kind, _, rest = name.partition("/")
+            if kind == "opt":
+                optimiser, parameter, slot = rest.split("/")
+                if optimiser in self.optimisers and parameter in self.parameters(optimiser):
+                    self.optimisers[optimiser].state[by_name[parameter]][slot] = tensor.clone().to(_slot_device(slot, self.device))
+            elif kind == "average" and rest in self.averaged:
+                self.averaged[rest].copy_(tensor)
+            elif kind == "meter" and whole:
+                self.meter[rest] = tensor.clone().to(self.device)
+        if whole:
+            own = {n: t for n, t in tensors.items() if "/" not in n}
+            self.joint.load_state_dict(own, strict=True)
+
+
+def _slot_device(slot: str, device: torch.device) -> torch.device:
+    """Say where a slot lives: torch's optimisers keep their step counters on the host."""
+    return torch.device("cpu") if slot == "step" else device
+
+
+def _divisor(denominator: Tensor) -> Tensor:
+    """Guard against a batch all of whose weights are zero: its loss is zero, not NaN."""
+    return denominator.clamp_min(torch.finfo(denominator.dtype).tiny)

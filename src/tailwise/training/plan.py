@@ -1,0 +1,314 @@
+"""Plans: stages become lines, and states on them, addressed by content.
+
+A line is keyed by the state that it starts from and the stage's specification without the step at which it ends; a state is a line and
+a number of steps. Equal stages that continue are one line. So sharing between methods and resuming in the middle are one look-up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tailwise.counts import ClassCounts, is_uneven
+from tailwise.errors import BadValue, Clash
+from tailwise.method import About, Best, Net, Stage
+from tailwise.models import resolve
+from tailwise.objective import Criterion, Objective, Supervised
+from tailwise.recipe import Recipe
+from tailwise.specification import fill_shown, key_of, room_digest, spec
+from tailwise.training.splits import Splits
+
+CODE = ("training", "pixels", "models", "objective", "seeds", "specification")
+"""Rooms and modules whose code is in the root of every key; parts bring their own."""
+
+
+@dataclass(frozen=True)
+class Root:
+    """What every state of a run descends from.
+
+    Attributes:
+        splits: the data.
+        recipe: the run's recipe.
+        backbone: the network of stages that name none.
+        seed: of initialisation, order and augmentation.
+        numerics: device kind, CPU capability, library versions, threads: what changes bits.
+    """
+
+    splits: Splits
+    recipe: Recipe
+    backbone: str
+    seed: int
+    numerics: Mapping[str, str]
+
+    @property
+    def key(self) -> str:
+        """Key of the root."""
+        return key_of(
+            {
+                "data": self.splits.identity("train"),
+                "groups": {name: list(labels) for name, labels in self.splits.groups.members.items()},
+                "recipe": spec(self.recipe),
+                "seed": self.seed,
+                "numerics": dict(self.numerics),
+                "code": room_digest(*CODE),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Leg:
+    """One stage, resolved, as a stretch of a line.
+
+    Attributes:
+        stage: the stage with objective, learning and counts filled in; its net only where it names one, or is the first.
+        net: the network that the stage trains, found or named.
+        recipe: the recipe that it follows.
+        line: key of the line.
+        parent: (line, step) of the state that the line starts from; None at the root.
+        start: step of the line at which this stage begins; above 0 only where it continues an equal one.
+        stop: step of the line at which it ends.
+        steps: steps an epoch.
+        epoch: the clock's epoch where the line starts.
+        origin: steps since the root where the line starts.
+        base: steps since the root where the clock was last zero.
+        shown: rows a class that an epoch of `main` is expected to show.
+    """
+
+    stage: Stage
+    net: Net
+    recipe: Recipe
+    line: str
+    parent: tuple[str, int] | None
+    start: int
+    stop: int
+    steps: int
+    epoch: int
+    origin: int
+    base: int
+    shown: tuple[float, ...]
+
+    @property
+    def length(self) -> int:
+        """Steps of this stage."""
+        return self.stop - self.start
+
+    def sentence(self) -> str:
+        """Say in one line what will happen."""
+        first = self.epoch + self.start // self.steps
+        last = self.epoch + self.stop // self.steps
+        stage, sampler = self.stage, self.stage.streams["main"].sampler
+        loss = getattr(stage.objective, "criterion", stage.objective)
+        said = [
+            f"epochs {first}-{last} of {self.recipe.epochs}, {self.length:,} steps",
+            _describe(loss),
+            f"rows by {_describe(sampler)}" if sampler else "every row once an epoch",
+        ]
+        if stage.learn and [learn.pattern for learn in stage.learn] != ["*"]:
+            said.append("only " + ", ".join(learn.pattern for learn in stage.learn) + " learn")
+        if stage.start.reset:
+            said.append("anew: " + ", ".join(stage.start.reset))
+        said += [_describe(part) for part in (stage.mixing, stage.gradient, stage.average) if part is not None]
+        if isinstance(stage.leaves, Best):
+            said.append(f"leaves the best by {stage.leaves.metric} on {stage.leaves.split}")
+        return f"{stage.name or 'train'}: " + "; ".join(said)
+
+
+def _describe(part: Any) -> str:
+    """Name a part with the fields that are plain numbers or words."""
+    fields = {f.name: getattr(part, f.name) for f in dataclasses.fields(part) if f.name != "reduction"}
+    inner = [_describe(v) for v in fields.values() if isinstance(v, Criterion)]
+    plain = [f"{k}={v:g}" for k, v in fields.items() if isinstance(v, float | int) and not isinstance(v, bool)]
+    return type(part).__name__ + (f"({', '.join(inner + plain)})" if inner or plain else "")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a method will do.
+
+    Attributes:
+        legs: in order.
+        posthoc: the post-hoc part applied to its predictions, or None.
+        decided_by_results: whether more stages follow that depend on what these leave.
+        warnings: sentences about a prior that is corrected twice.
+    """
+
+    legs: tuple[Leg, ...]
+    posthoc: Any
+    decided_by_results: bool
+    warnings: tuple[str, ...]
+
+    @property
+    def steps(self) -> int:
+        """Steps of all legs, when nothing is shared."""
+        return sum(leg.length for leg in self.legs)
+
+    def sentences(self) -> list[str]:
+        """Say in one line a stage what will happen."""
+        said = [leg.sentence() for leg in self.legs]
+        if self.decided_by_results:
+            said.append("then: decided by results")
+        if self.posthoc is not None:
+            said.append(f"then, without training: {_describe(self.posthoc)} on the predictions")
+        return said
+
+
+class _Undecided(Exception):
+    """Raised when a method looks at a result that is not there yet."""
+
+
+class _Pending:
+    """Stands for a stage's result while planning; looking at it ends the plan."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise _Undecided
+
+
+def stages_of(method: Any, modifiers: Iterable[Any], about: About) -> Generator[Stage, Any, None]:
+    """Give a method's stages through its modifiers, as a generator that takes the result of each."""
+    stages = method.stages(about)
+    for modifier in modifiers:
+        stages = modifier.modify(stages, about)
+    made = iter(stages)
+    result: Any = None
+    while True:
+        try:
+            stage = made.send(result) if hasattr(made, "send") else next(made)
+        except StopIteration:
+            return
+        result = yield stage
+
+
+def plan_method(root: Root, method: Any, modifiers: Iterable[Any] = ()) -> Plan:
+    """Plan a method without training anything.
+
+    Raises:
+        BadValue, Clash, UnknownName, NoSpecification: a stage that cannot run, found before the first step.
+    """
+    modifiers = tuple(modifiers)
+    about = root.splits.about(root.recipe.epochs)
+    legs: list[Leg] = []
+    stages = stages_of(method, modifiers, about)
+    undecided, pending = False, None
+    try:
+        while not undecided:
+            stage = stages.send(pending)
+            undecided = bool(legs) and isinstance(legs[-1].stage.leaves, Best)
+            leg = next_leg(root, stage, legs[-1] if legs else None)
+            if leg.length and not undecided:
+                legs.append(leg)
+            pending = _Pending()
+    except StopIteration:
+        pass
+    except _Undecided:
+        undecided = True
+    if not legs:
+        raise BadValue(f"{method} has no stage of at least one step; give recipe.epochs more than {root.recipe.epochs}")
+    posthoc = fill_posthoc(method, about, legs[-1])
+    return Plan(tuple(legs), posthoc, undecided, tuple(prior_warnings(root.splits.counts.real, legs[-1], posthoc, method)))
+
+
+def fill_posthoc(method: Any, about: About, last: Leg) -> Any:
+    """Give a method's post-hoc part with the counts that its last stage showed."""
+    part = method.posthoc(about)
+    return None if part is None else fill_shown(part, last.shown)
+
+
+def next_leg(root: Root, stage: Stage, before: Leg | None, at: int | None = None) -> Leg:
+    """Resolve a stage after the leg before it.
+
+    Args:
+        root: of the run.
+        stage: as the method gave it.
+        before: the leg before, or None for the first.
+        at: step of that leg's line whose state was left, when not its last.
+    """
+    recipe = root.recipe.part(stage.recipe)
+    resolved, steps, shown = resolve_stage(root, stage, recipe, first=before is None)
+    left = 0 if before is None else before.stop if at is None else at
+    goes_on = before is not None and stage.start.clock == "continue"
+    if before is not None and goes_on and before.recipe != recipe:
+        raise Clash(f"stage {stage.name!r} continues the clock and names a recipe of its own; let it restart, or keep the recipe")
+    end = recipe.epoch_at(stage.until)
+    if before is not None and goes_on:
+        if left % before.steps:
+            raise Clash(f"stage {stage.name!r} would continue in the middle of an epoch")
+        if _is_same(resolved, before.stage):
+            same = replace(resolved, net=before.stage.net, start=before.stage.start)
+            return replace(before, stage=same, start=left, stop=max(left, (end - before.epoch) * before.steps))
+        epoch, origin, base = before.epoch + left // before.steps, before.origin + left, before.base
+    elif before is not None:
+        epoch, origin, base = 0, before.origin + left, before.origin + left
+    else:
+        epoch, origin, base = 0, 0, 0
+    parent = None if before is None else (before.line, left)
+    others = {s.split: root.splits.identity(s.split) for s in resolved.streams.values() if s.split != "train"}
+    line = key_of(root.key if parent is None else list(parent), spec(resolved), spec(recipe), others)
+    net = resolved.net or (before.net if before is not None else Net())
+    return Leg(resolved, net, recipe, line, parent, 0, max(0, (end - epoch) * steps), steps, epoch, origin, base, shown)
+
+
+def _is_same(stage: Stage, before: Stage) -> bool:
+    """Say whether a stage that continues is the same stretch of training: nothing is reset, and all that decides is equal."""
+    found = replace(before, start=stage.start, net=before.net if stage.net else None)
+    return not stage.start.reset and spec(stage) == spec(found)
+
+
+def resolve_stage(root: Root, stage: Stage, recipe: Recipe, first: bool) -> tuple[Stage, int, tuple[float, ...]]:
+    """Fill what a stage leaves open, and count its steps an epoch and the rows that it shows."""
+    root.splits.check_streams(stage)
+    main = stage.streams["main"]
+    rows = root.splits.rows[main.split]
+    real = root.splits.counts.real
+    shown = tuple(float(n) for n in (weighted_counts(root.splits, main.split) if main.sampler is None else main.sampler.shown(real)))
+    objective: Objective = fill_shown(stage.objective or Supervised(stage.criterion), shown)
+    net = stage.net or (Net() if first else None)
+    resolved = replace(
+        stage,
+        criterion=None,
+        objective=objective,
+        net=None if net is None else resolve(net, root.backbone),
+        learn=stage.learn or recipe.learn,
+        streams={name: fill_shown(stream, shown) for name, stream in stage.streams.items()},
+        mixing=fill_shown(stage.mixing, shown),
+    )
+    batch = batch_size(main, recipe)
+    return resolved, -(-len(rows) // batch), shown
+
+
+def batch_size(stream: Any, recipe: Recipe) -> int:
+    """Give a stream's rows a step."""
+    return int(stream.batch_size or max(1, round(recipe.batch_size * stream.batch_share)))
+
+
+def weighted_counts(splits: Splits, split: str) -> tuple[float, ...]:
+    """Count rows a class, each with its weight: what a stream shows that takes every row once an epoch."""
+    rows, totals = splits.rows[split], [0.0] * len(splits.classes)
+    if split == "train" and rows.weights is None:
+        return tuple(float(n) for n in splits.counts.real)
+    weights = rows.weights if rows.weights is not None else [1.0] * len(rows)
+    for label, weight in zip(rows.labels.tolist(), weights, strict=True):
+        totals[label] += float(weight)
+    return tuple(totals)
+
+
+def prior_warnings(real: tuple[int, ...], last: Leg, posthoc: Any, method: Any) -> Iterator[str]:
+    """Warn where the class prior is corrected more than once, unless the card says that it is meant.
+
+    A sampler corrects it when it shows uneven classes evenly; a criterion or post-hoc part says for itself whether it does.
+    """
+    parts = [last.stage.streams["main"].sampler] if is_uneven(real) and not is_uneven(last.shown) else []
+    criterion = getattr(last.stage.objective, "criterion", None)
+    while criterion is not None:
+        parts += [criterion] if criterion.removes_prior else []
+        criterion = getattr(criterion, "criterion", None)
+    parts += [posthoc] if getattr(posthoc, "removes_prior", False) else []
+    if len(parts) > 1 and not method.card.prior_twice:
+        named = ", ".join(type(part).__name__ for part in parts)
+        yield f"{method} corrects the class prior {len(parts)} times ({named}): expect the tail to be over-corrected"
+
+
+def about_leg(root: Root, leg: Leg) -> About:
+    """Tell a stage's objective what it may know: the data, and what this stage shows of them."""
+    return root.splits.about(leg.recipe.epochs, ClassCounts(root.splits.counts.real, leg.shown))

@@ -1,0 +1,189 @@
+"""Running a method: its stages one after another, each from the store where it can be, and what it leaves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tailwise.errors import BadData, BadValue
+from tailwise.evaluation import Predictions, SplitPredictions, macro_accuracy, micro_accuracy
+from tailwise.method import Best
+from tailwise.models.chain import Chain
+from tailwise.models.heads import linear_weights
+from tailwise.pixels import Rows
+from tailwise.specification import key_of
+from tailwise.store import write_json
+from tailwise.training.line import LineRun, RunSettings, make_loop, parent_of
+from tailwise.training.plan import Leg, Root, fill_posthoc, next_leg, stages_of
+from tailwise.training.states import State, load_state
+from tailwise.training.streams import PLAIN
+from tailwise.training.sweep import sweep
+
+METRICS: dict[str, Callable[..., float]] = {"macro_accuracy": macro_accuracy, "accuracy": micro_accuracy}
+__all__ = ["Outcome", "RunSettings", "run_method"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage left, and what a method may look at between stages.
+
+    Attributes:
+        root: of the run.
+        legs: all so far.
+        state: the state that the last leg left.
+        settings: where it ran.
+        trained: steps trained in this process.
+    """
+
+    root: Root
+    legs: tuple[Leg, ...]
+    state: State
+    settings: RunSettings
+    trained: int = 0
+
+    @property
+    def leg(self) -> Leg:
+        """The last leg."""
+        return self.legs[-1]
+
+    @cached_property
+    def predictor(self) -> nn.Module:
+        """The module that is evaluated and exported, with the weights that the stage left; averaged ones where it averages."""
+        parent = parent_of(self.root, self.leg, self.settings, self.legs)
+        loop = make_loop(self.root, self.leg, parent, self.settings.device)
+        loop.joint.load_state_dict(self.state.left(), strict=True)
+        return loop.objective.predictor(loop.net).eval()
+
+    def logits(self, split: str) -> NDArray[np.float32]:
+        """Give (N, C) logits of a split."""
+        return self._sweep(split)[0]
+
+    def accuracy(self, split: str = "val", metric: str = "macro_accuracy") -> float:
+        """Measure on a split that may decide something.
+
+        Raises:
+            BadValue: `test` decides nothing.
+        """
+        if split == "test":
+            raise BadValue("split 'test' decides nothing; a method looks at 'val', which --split 80/10/10 sets aside")
+        if split not in self.root.splits.rows:
+            raise BadData(f"the data have no split {split!r} to decide on; set some of train aside with --split 80/10/10")
+        rows = self.root.splits.rows[split]
+        return METRICS[metric](rows.labels, self.logits(split), len(self.root.splits.classes))
+
+    def _sweep(self, split: str) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        rows: Rows = self.root.splits.rows[split]
+        return sweep(self.predictor, rows, self.leg.recipe.normalise or PLAIN, self.settings.device)
+
+    def predictions(self) -> Predictions:
+        """Predict every validation and test row, with the class means of the training features and the head's weights."""
+        splits = self.root.splits
+        made = {}
+        for name in ("val", "test"):
+            if name in splits.rows and len(splits.rows[name]):
+                logits, features = self._sweep(name)
+                rows = splits.rows[name]
+                made[name] = SplitPredictions(rows.ids, rows.labels, logits, features, None)
+        _, features = self._sweep("train")
+        weight, bias = self._linear_head()
+        return Predictions(
+            splits=made,
+            classes=splits.classes,
+            counts=type(splits.counts)(splits.counts.real, self.leg.shown),
+            groups=splits.groups,
+            data=splits.identity("train"),
+            class_means=None if features is None else class_means(features, splits.rows["train"].labels, len(splits.classes)),
+            head_weight=weight,
+            head_bias=bias,
+        )
+
+    def _linear_head(self) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
+        net: Any = self.predictor
+        found = linear_weights(net.head) if isinstance(net, Chain) else None
+        return (None, None) if found is None else (_numpy(found[0]), _numpy(found[1]))
+
+
+def _numpy(tensor: Tensor) -> NDArray[np.float32]:
+    return tensor.detach().float().cpu().numpy()
+
+
+def class_means(features: NDArray[np.float32], labels: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
+    """Average features by class: (classes, D) float32, zeros for a class without rows."""
+    sums = np.zeros((classes, features.shape[1]))
+    np.add.at(sums, labels, features)
+    counts = np.bincount(labels, minlength=classes)[:, None]
+    return (sums / np.maximum(counts, 1)).astype(np.float32)
+
+
+def run_method(root: Root, method: Any, modifiers: Iterable[Any], settings: RunSettings) -> tuple[Outcome, Any]:
+    """Run a method's stages, each from the nearest stored state, and store what they leave.
+
+    Returns:
+        What the last stage left, and the method's post-hoc part with its counts filled in, or None.
+
+    Raises:
+        Stopped: a loss that is not finite.
+        KeyboardInterrupt: asked to stop; the same call goes on from there.
+    """
+    about = root.splits.about(root.recipe.epochs)
+    stages = stages_of(method, tuple(modifiers), about)
+    outcome: Outcome | None = None
+    try:
+        stage = next(stages)
+        while True:
+            leg = next_leg(root, stage, outcome.leg if outcome else None, outcome.state.step if outcome else None)
+            if leg.length or outcome is None:
+                outcome = _run_leg(root, leg, outcome, settings)
+            stage = stages.send(outcome)
+    except StopIteration:
+        pass
+    if outcome is None:
+        raise BadValue(f"{method} has no stage")
+    return outcome, fill_posthoc(method, about, outcome.leg)
+
+
+def _run_leg(root: Root, leg: Leg, before: Outcome | None, settings: RunSettings) -> Outcome:
+    legs = (*(before.legs if before else ()), leg)
+    run = LineRun(root, leg, settings, lambda: parent_of(root, leg, settings, legs))
+    state = _best(root, leg, legs, run, settings) if isinstance(leg.stage.leaves, Best) else run.reach(leg.stop)
+    return Outcome(root, legs, state, settings, run.trained + (before.trained if before else 0))
+
+
+def _best(root: Root, leg: Leg, legs: tuple[Leg, ...], run: LineRun, settings: RunSettings) -> State:
+    """Reach the end of a stage and give the state of the epoch that was best on validation; the first among equals.
+
+    The scores of epochs are kept beside the states, and the best state so far is stored, so that a killed run goes on.
+    """
+    best: Best = leg.stage.leaves  # type: ignore[assignment]
+    if best.split not in root.splits.rows:
+        raise BadData(f"the data have no split {best.split!r} to choose on; set some of train aside with --split 80/10/10")
+    key = key_of(leg.line, best.metric, root.splits.identity(best.split))
+    path = settings.store.path("scores", f"{key}.json")
+    scores = {int(step): score for step, score in json.loads(path.read_text()).items()} if path.exists() else {}
+
+    def chosen(until: int) -> int:
+        among = {s: score for s, score in scores.items() if leg.start < s <= until}
+        return max(among, key=lambda s: (among[s], -s))
+
+    def usable(step: int) -> bool:
+        needed = range(leg.start + leg.steps, step + 1, leg.steps)
+        return all(s in scores for s in needed) and (not needed or load_state(settings.store, leg.line, chosen(step)) is not None)
+
+    def score(state: State) -> None:
+        scores[state.step] = Outcome(root, legs, state, settings).accuracy(best.split, best.metric)
+        if chosen(state.step) == state.step:
+            run.keep(state)
+        write_json(path, {str(s): value for s, value in sorted(scores.items())})
+
+    if not usable(leg.stop):
+        run.reach(leg.stop, at_epoch=score, usable=usable)
+    found = load_state(settings.store, leg.line, chosen(leg.stop))
+    assert found is not None
+    return found

@@ -1,0 +1,74 @@
+"""What training sees of a data set: arrays by split, counts, groups, identities. No table, no path."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tailwise.counts import ClassCounts
+from tailwise.errors import BadData, Clash
+from tailwise.groups import Groups
+from tailwise.method import About, Stage
+from tailwise.pixels import Rows
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set for training.
+
+    Attributes:
+        rows: split -> rows; `train` is always there.
+        classes: class names in label order.
+        counts: real training images a class.
+        groups: many, medium, few.
+        contents: split -> a hash of the rows' ids and contents; with targets and weights it is the split's identity.
+        allowed: splits beside `train` that the user allows as training streams.
+    """
+
+    rows: Mapping[str, Rows]
+    classes: tuple[str, ...]
+    counts: ClassCounts
+    groups: Groups
+    contents: Mapping[str, str]
+    allowed: frozenset[str] = field(default=frozenset())
+
+    def __post_init__(self) -> None:
+        if "train" not in self.rows or len(self.rows["train"]) == 0:
+            raise BadData("there are no training rows; give the data a split 'train', or let --split make one")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one row: (height, width, channels), or (D,)."""
+        return self.rows["train"].shape
+
+    def about(self, epochs: int, counts: ClassCounts | None = None) -> About:
+        """Tell a method what it may know."""
+        size = (self.shape[0], self.shape[1]) if len(self.shape) == 3 else (1, 1)
+        return About(counts or self.counts, self.groups, self.classes, epochs, size)
+
+    def identity(self, split: str) -> str:
+        """Hash what of a split can reach a result: rows, contents, targets, weights, class names."""
+        rows = self.rows[split]
+        digest = hashlib.sha256(self.contents[split].encode())
+        digest.update("\x1f".join((*rows.ids, *self.classes)).encode())
+        for array in (rows.targets, rows.weights):
+            digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    def check_streams(self, stage: Stage) -> None:
+        """Refuse streams of splits that are not there, or that would teach on what is measured.
+
+        Raises:
+            BadData: the split is missing.
+            Clash: `val` or `test` as a training stream, not allowed by the user.
+        """
+        for name, stream in stage.streams.items():
+            if stream.split not in self.rows:
+                raise BadData(f"stream {name!r} wants split {stream.split!r}, and the data have {', '.join(self.rows)}")
+            if stream.split != "train" and stream.split not in self.allowed:
+                raise Clash(
+                    f"stream {name!r} would train on split {stream.split!r}, which is measured on; allow it by name, or draw it from train"
+                )

@@ -1,0 +1,112 @@
+"""States on disk: tensors by name and a record, whole or not there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from tailwise.store import Store, whole_folder
+
+SCHEMA = "tailwise.state/1"
+
+
+@dataclass(frozen=True)
+class State:
+    """A state: a line and a number of steps, with all that is needed to go on.
+
+    Attributes:
+        line: key of the line.
+        step: steps of the line.
+        tensors: everything by name: `net.*`, `objective.*`, `opt/<optimiser>/<parameter>/<slot>`, `average/*`, `meter/*`.
+        log: one record an epoch, of this line from its start.
+        seconds: spent on this line up to here, by whoever trained it.
+    """
+
+    line: str
+    step: int
+    tensors: Mapping[str, Tensor]
+    log: tuple[Mapping[str, Any], ...] = ()
+    seconds: float = 0.0
+
+    def left(self) -> dict[str, Tensor]:
+        """Give the tensors that a stage leaves to one that begins anew: averaged ones where it averages."""
+        plain = {n: t for n, t in self.tensors.items() if "/" not in n}
+        averaged = {n.removeprefix("average/"): t for n, t in self.tensors.items() if n.startswith("average/")}
+        return plain | averaged
+
+
+def _name(step: int) -> str:
+    return f"{step:09d}"
+
+
+def save_state(store: Store, state: State, inner: bool) -> None:
+    """Store a state; `inner` ones, in the middle of an epoch, are the first to go when the store is full."""
+    if store.has("states", state.line, _name(state.step)):
+        return
+
+    def fill(folder: Path) -> None:
+        data = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()})
+        (folder / "tensors.safetensors").write_bytes(data)
+        record = {
+            "schema": SCHEMA,
+            "line": state.line,
+            "step": state.step,
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "log": list(state.log),
+            "seconds": state.seconds,
+        }
+        (folder / "state.json").write_text(json.dumps(record))
+        if inner:
+            (folder / "inner").touch()
+
+    whole_folder(store.path("states", state.line, _name(state.step)), fill)
+
+
+def load_state(store: Store, line: str, step: int) -> State | None:
+    """Load a state, or None when it is not there or damaged; a damaged one is deleted, since the store is only a cache."""
+    folder = store.path("states", line, _name(step))
+    try:
+        record = json.loads((folder / "state.json").read_text())
+        data = (folder / "tensors.safetensors").read_bytes()
+        if record["schema"] != SCHEMA or hashlib.sha256(data).hexdigest() != record["sha256"]:
+            raise ValueError("the hash does not fit")
+        tensors = load_tensors(data)
+    except FileNotFoundError:
+        if folder.is_dir():
+            store.drop("states", line, _name(step))
+        return None
+    except (OSError, ValueError, KeyError, SafetensorError):
+        store.drop("states", line, _name(step))
+        return None
+    return State(line, step, tensors, tuple(record["log"]), record["seconds"])
+
+
+def stored_steps(store: Store, line: str) -> list[int]:
+    """List the steps of a line whose states are stored, in order."""
+    folder = store.path("states", line)
+    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit()) if folder.is_dir() else []
+
+
+def nearest_state(store: Store, line: str, step: int, usable: Callable[[int], bool] = lambda step: True) -> State | None:
+    """Load the stored and usable state of a line with the most steps, at most `step`."""
+    for stored in reversed([s for s in stored_steps(store, line) if s <= step and usable(s)]):
+        state = load_state(store, line, stored)
+        if state is not None:
+            return state
+    return None
+
+
+def drop_inner(store: Store, line: str, below: int) -> None:
+    """Delete the inner states of a line before a step: a later one has taken their place."""
+    for step in stored_steps(store, line):
+        if step < below and store.path("states", line, _name(step), "inner").exists():
+            store.drop("states", line, _name(step))

@@ -1,0 +1,137 @@
+"""Streams: which rows a step shows, and their views, as pure functions of seed, stream and step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tailwise import seeds
+from tailwise.errors import BadData, BadValue
+from tailwise.method import Stream
+from tailwise.objective import Batch, Clock, Sample
+from tailwise.pixels import Normalise, Rows, View
+from tailwise.training.plan import Leg, Root, batch_size
+
+PLAIN = Normalise()
+
+
+class StreamReader:
+    """Reads one stream: the rows of any step, and their views.
+
+    `main` sets the epoch: its last batch may be short. Every other stream is the endless row of its passes, and a step takes its
+    next `batch` rows wherever the epoch stands.
+
+    Args:
+        name: of the stream, part of every draw.
+        stream: its description.
+        root: of the run: data, seed, recipe of the network's views.
+        leg: the stretch of training: recipe, steps an epoch, where clocks start.
+        device: where batches go.
+    """
+
+    def __init__(self, name: str, stream: Stream, root: Root, leg: Leg, device: torch.device) -> None:
+        self.name = name
+        self.stream = stream
+        self.rows: Rows = root.splits.rows[stream.split]
+        self.seed = root.seed
+        self.leg = leg
+        self.device = device
+        self.batch = batch_size(stream, leg.recipe)
+        normalise = leg.recipe.normalise or PLAIN
+        self.views = [View(_augmentations(view, leg.recipe), normalise) for view in stream.views]
+        self._pass = lru_cache(maxsize=4)(self._draw_pass)
+
+    def _draw_pass(self, number: int) -> NDArray[np.int64]:
+        """Draw the rows of one pass over the split; the numbers depend on the clock's beginning, not on the line."""
+        rng = seeds.generator(self.seed, "order", self.name, self.leg.base, number)
+        if self.stream.sampler is None:
+            return rng.permutation(len(self.rows))
+        drawn = self.stream.sampler.rows(self.rows.labels, rng, number, self.leg.recipe.epochs)
+        if len(drawn) == 0:
+            raise BadData(f"the sampler of stream {self.name!r} drew no rows")
+        return np.asarray(drawn, dtype=np.int64)
+
+    def rows_at(self, epoch: int, step: int, since_base: int) -> NDArray[np.int64]:
+        """Give the rows of a step.
+
+        Args:
+            epoch: of the clock.
+            step: within the epoch.
+            since_base: steps since the clock was zero.
+        """
+        if self.name == "main":
+            return self._pass(epoch)[step * self.batch : (step + 1) * self.batch]
+        start, rows = since_base * self.batch, []
+        length = len(self._pass(0))
+        while sum(map(len, rows)) < self.batch:
+            number, offset = divmod(start + sum(map(len, rows)), length)
+            rows.append(self._pass(number)[offset : offset + self.batch - sum(map(len, rows))])
+        return np.concatenate(rows)
+
+    def sample(self, now: Clock, since_base: int) -> Sample:
+        """Make the sample of a step."""
+        chosen = self.rows_at(now.epoch, now.step, since_base)
+        gathered = self.rows.gather(chosen).to(self.device)
+        views = tuple(self._view(k, view, gathered, now) for k, view in enumerate(self.views))
+        targets = None
+        if self.stream.labelled and self.rows.targets is not None:
+            targets = torch.from_numpy(self.rows.targets[chosen]).to(self.device)
+        extra: dict[str, Tensor] = {}
+        if self.rows.weights is not None:
+            extra["weight"] = torch.from_numpy(self.rows.weights[chosen]).to(self.device)
+        return Sample(views, targets, torch.from_numpy(chosen).to(self.device), extra)
+
+    def _view(self, which: int, view: View, gathered: Tensor, now: Clock) -> Tensor:
+        def rng(augmentation: int) -> np.random.Generator:
+            return seeds.generator(self.seed, "view", self.name, which, augmentation, now.total)
+
+        return view(gathered, rng, slice(None), len(gathered))
+
+
+def _augmentations(view: Any, recipe: Any) -> tuple[Any, ...]:
+    if view == "recipe":
+        return tuple(recipe.augment)
+    if view == "plain":
+        return ()
+    if isinstance(view, tuple):
+        return view
+    raise BadValue(f"a view is 'recipe', 'plain' or a tuple of augmentations, got {view!r}")
+
+
+def read_batch(readers: Mapping[str, StreamReader], leg: Leg, step: int, seed: int) -> tuple[Batch, Clock]:
+    """Make the batch of a step of a line, rows mixed where the stage mixes, and the clock that goes with it."""
+    epoch, within = divmod(step, leg.steps)
+    total = leg.origin + step
+    now = Clock(leg.epoch + epoch, leg.recipe.epochs, within, leg.steps, total, seed)
+    batch = {name: reader.sample(now, total - leg.base) for name, reader in readers.items()}
+    if leg.stage.mixing is not None:
+        batch["main"] = leg.stage.mixing(batch["main"], seeds.generator(seed, "mixing", total))
+    return batch, now
+
+
+def cut(batch: Batch, parts: int) -> list[Batch]:
+    """Cut every stream of a batch into parts, in order; parts without rows of `main` are left out."""
+    pieces = []
+    for k in range(parts):
+        piece = {name: _slice(sample, k, parts) for name, sample in batch.items()}
+        if len(piece["main"]):
+            pieces.append(piece)
+    return pieces
+
+
+def _slice(sample: Sample, part: int, parts: int) -> Sample:
+    rows = slice(part * len(sample) // parts, (part + 1) * len(sample) // parts)
+    return replace(
+        sample,
+        views=tuple(view[rows] for view in sample.views),
+        targets=None if sample.targets is None else sample.targets[rows],
+        index=sample.index[rows],
+        extra={name: tensor[rows] for name, tensor in sample.extra.items()},
+    )

@@ -1,0 +1,138 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn import metrics as sklearn_metrics
+
+from tailwise.counts import ClassCounts
+from tailwise.errors import UnknownName
+from tailwise.evaluation import Predictions, SplitPredictions, evaluate
+from tailwise.groups import explicit, make_groups
+
+COUNTS = ClassCounts((300, 120, 50, 7, 2))
+NAMES = ("a", "b", "c", "d", "e")
+
+
+def predictions(labels: np.ndarray, answers: np.ndarray) -> Predictions:
+    test = SplitPredictions(tuple(map(str, range(len(labels)))), labels, np.eye(5)[answers])
+    return Predictions({"test": test}, NAMES, COUNTS, make_groups(COUNTS.real), "data")
+
+
+@pytest.fixture
+def random_predictions() -> Predictions:
+    random = np.random.default_rng(5)
+    labels = random.integers(0, 4, 80)
+    return predictions(labels, np.where(random.random(80) < 0.6, labels, random.integers(0, 5, 80)))
+
+
+def test_all_figures_belong_to_the_same_answers(random_predictions):
+    part = random_predictions.split("test")
+    truth, answers = part.labels, part.logits.argmax(1)
+    found = evaluate(random_predictions, "test")
+    recall = sklearn_metrics.recall_score(truth, answers, labels=range(4), average=None)
+    assert (found.split, found.images) == ("test", 80)
+    assert found.accuracy == pytest.approx(sklearn_metrics.accuracy_score(truth, answers))
+    assert found.macro_accuracy == pytest.approx(recall.mean())
+    assert found.balanced_error == pytest.approx(1 - recall.mean())
+    assert found.macro_f1 == pytest.approx(sklearn_metrics.f1_score(truth, answers, labels=range(4), average="macro", zero_division=0))
+    assert [result.accuracy for result in found.per_class[:4]] == pytest.approx(recall)
+    assert {name: group.accuracy for name, group in found.groups.items()} == pytest.approx(
+        {"many": recall[:2].mean(), "medium": recall[2], "few": recall[3]}
+    )
+
+
+def test_counts_stand_behind_every_figure(random_predictions):
+    found = evaluate(random_predictions, "test")
+    assert sum(result.n for result in found.per_class) == found.images
+    assert sum(result.correct for result in found.per_class) / found.images == found.accuracy
+    assert [result.train_images for result in found.per_class] == [300, 120, 50, 7, 2]
+    few = found.groups["few"]
+    assert (few.classes, few.classes_present, few.train_images, few.images) == (2, 1, 9, found.per_class[3].n)
+    assert (found.scheme, found.rule) == ("counts", "many > 100, medium 20..100, few < 20 images")
+
+
+def test_an_absent_class_is_listed_and_in_no_mean(random_predictions):
+    found = evaluate(random_predictions, "test")
+    assert found.absent_classes == ("e",)
+    assert (found.per_class[4].n, found.per_class[4].accuracy) == (0, None)
+
+
+def test_a_group_has_its_pooled_accuracy_too():
+    """Class a: 3 of 4 right, class b: 0 of 1."""
+    found = evaluate(predictions(np.array([0, 0, 0, 0, 1]), np.array([0, 0, 0, 1, 0])), "test")
+    assert found.groups["many"].accuracy == 0.375
+    assert found.groups["many"].micro_accuracy == 0.6
+    assert found.groups["few"].accuracy is None
+    assert found.groups["few"].micro_accuracy is None
+
+
+def test_the_hundred_classes_by_hand():
+    labels = np.repeat(np.arange(100), 60)
+    answers = (labels + 1) % 100
+    for first, right in ((0, 3598), (79 * 60, 637), (96 * 60, 122)):
+        answers[first : first + right] = labels[first : first + right]
+    groups = explicit({"many": range(79), "medium": range(79, 96), "few": range(96, 100)}, 100)
+    test = SplitPredictions(tuple(map(str, range(6000))), labels, np.eye(100)[answers])
+    names = tuple(f"class {c}" for c in range(100))
+    found = evaluate(Predictions({"test": test}, names, ClassCounts((9,) * 100), groups, ""), "test")
+    assert {name: (group.images, group.accuracy) for name, group in found.groups.items()} == {
+        "many": (4740, pytest.approx(3598 / 4740)),
+        "medium": (1020, pytest.approx(637 / 1020)),
+        "few": (240, pytest.approx(122 / 240)),
+    }
+    assert found.accuracy == 4357 / 6000
+
+
+def test_the_order_of_images_changes_nothing(random_predictions):
+    part = random_predictions.split("test")
+    order = np.random.default_rng(0).permutation(part.images)
+    shuffled = SplitPredictions(tuple(part.ids[i] for i in order), part.labels[order], part.logits[order])
+    assert evaluate(replace(random_predictions, splits={"test": shuffled}), "test") == evaluate(random_predictions, "test")
+
+
+def test_a_record_is_plain_json_with_stable_keys(random_predictions):
+    plain = evaluate(random_predictions, "test").to_dict()
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+    assert list(plain) == [
+        "schema",
+        "split",
+        "images",
+        "accuracy",
+        "macro_accuracy",
+        "balanced_error",
+        "macro_f1",
+        "scheme",
+        "rule",
+        "groups",
+        "per_class",
+        "absent_classes",
+    ]
+    assert plain["schema"] == "tailwise.evaluation/1"
+    assert plain["per_class"][4] == {
+        "name": "e",
+        "label": 4,
+        "train_images": 2,
+        "n": 0,
+        "correct": 0,
+        "accuracy": None,
+    }
+    assert set(plain["groups"]["few"]) == {
+        "accuracy",
+        "micro_accuracy",
+        "classes",
+        "classes_present",
+        "images",
+        "train_images",
+    }
+
+
+def test_a_split_without_images_is_undefined_not_zero():
+    found = evaluate(predictions(np.zeros(0, int), np.zeros(0, int)), "test")
+    assert (found.images, found.accuracy, found.macro_accuracy, found.macro_f1) == (0, None, None, None)
+    assert len(found.absent_classes) == 5
+
+
+def test_an_unknown_split_is_named(random_predictions):
+    with pytest.raises(UnknownName, match=r"no split is called 'val'\. Known: test"):
+        evaluate(random_predictions, "val")
