@@ -1,0 +1,33 @@
+"""tailwise: the workbench for long-tailed image data.
+
+    import tailwise as tw
+
+    data = tw.read("digits", split="50/10/40", tail="exponential:50")
+    run = tw.train(data, "ldam-drw", recipe="demo")
+    print(run.evaluate("test"))
+
+Importing this package is quick: torch is imported by the first thing that needs it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from tailwise.version import __version__
+
+if TYPE_CHECKING:
+    from tailwise.api import compare, read, report, train
+
+_VERBS = ("read", "train", "compare", "report")
+__all__ = ["__version__", "compare", "read", "report", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _VERBS:
+        return getattr(importlib.import_module("tailwise.api"), name)
+    raise AttributeError(f"module 'tailwise' has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

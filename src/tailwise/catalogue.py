@@ -11,7 +11,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -301,28 +301,43 @@ def _with_arguments(thing: Any, arguments: list[str], name: str) -> Any:
     return with_knobs(thing, settings, name)
 
 
-def apply_settings(row: Row, settings: list[str], recipe: Any) -> tuple[Row, Any]:
+def apply_settings(rows: Sequence[Row], settings: Sequence[str], recipe: Any) -> tuple[list[Row], Any]:
     """Apply `--set [METHOD.]KNOB=VALUE` and `--set recipe.FIELD=VALUE`, in order.
 
+    A knob without its owner's name belongs to the method when there is one row only.
+
     Raises:
-        BadValue: a setting without `=`.
+        BadValue: a setting without `=`, or one that does not say whose it is.
         UnknownName: no such knob, with the nearest ones.
     """
-    from tailwise.method import display_name, with_knobs
+    from tailwise.method import with_knobs
 
+    rows = list(rows)
     for setting in settings:
         path, equals, value = setting.partition("=")
         if not equals:
             raise BadValue(f"--set takes KNOB=VALUE, got {setting!r}")
-        owner, _, rest = path.partition(".")
-        if owner == "recipe" and rest:
-            recipe = with_knobs(recipe, {rest: value}, "recipe")
-            continue
-        named = {display_name(type(part)): part for part in row.modifiers}
-        if owner in named and rest:
-            changed = with_knobs(named[owner], {rest: value}, owner)
-            row = Row(row.method, tuple(changed if part is named[owner] else part for part in row.modifiers))
-            continue
-        name = display_name(type(row.method))
-        row = Row(with_knobs(row.method, {rest if owner == name and rest else path: value}, name), row.modifiers)
-    return row, recipe
+        owner, dot, inner = path.partition(".")
+        if owner == "recipe" and dot:
+            recipe = with_knobs(recipe, {inner: value}, "recipe")
+        elif dot and any(owner in _owners(row) for row in rows):
+            rows = [_set(row, owner, inner, value) for row in rows]
+        elif len(rows) == 1:
+            rows = [_set(rows[0], _owners(rows[0])[0], path, value)]
+        else:
+            known = sorted({"recipe", *(name for row in rows for name in _owners(row))})
+            raise BadValue(f"--set {setting} does not say whose knob it is; write one of {', '.join(f'{n}.KNOB' for n in known)}")
+    return rows, recipe
+
+
+def _owners(row: Row) -> list[str]:
+    from tailwise.method import display_name
+
+    return [display_name(type(part)) for part in (row.method, *row.modifiers)]
+
+
+def _set(row: Row, owner: str, knob: str, value: str) -> Row:
+    from tailwise.method import display_name, with_knobs
+
+    parts = [with_knobs(part, {knob: value}, owner) if display_name(type(part)) == owner else part for part in (row.method, *row.modifiers)]
+    return Row(parts[0], tuple(parts[1:]))

@@ -79,7 +79,5 @@ class Recipe:
             return self
         inner = getattr(self, name, None)
         if not isinstance(inner, Recipe):
-            raise BadValue(
-                f"recipe {self.name!r} has no recipe {name!r} inside, which a stage of this method follows; use another --recipe"
-            )
+            raise BadValue(f"recipe {self.name!r} has no recipe {name!r} inside, which a stage follows; use another --recipe")
         return inner

@@ -194,3 +194,18 @@ def _bytes(folder: Path) -> int:
         with contextlib.suppress(FileNotFoundError):
             total += path.stat().st_size if path.is_file() else 0
     return total
+
+
+def replace_folder(final: Path, fill: Callable[[Path], None]) -> Path:
+    """Make a folder that takes the place of another; the old one stands until the new one is whole."""
+    if not final.exists():
+        return whole_folder(final, fill)
+    new = final.with_name(f"{final.name}.new-{uuid.uuid4().hex[:8]}")
+    old = final.with_name(f"{final.name}.old-{uuid.uuid4().hex[:8]}")
+    whole_folder(new, fill)
+    with writing(final):
+        final.rename(old)
+        new.rename(final)
+        _sync(final.parent)
+    shutil.rmtree(old, ignore_errors=True)
+    return final

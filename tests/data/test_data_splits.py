@@ -79,24 +79,10 @@ def test_shares_may_be_fractions_of_percents(make_set):
     assert split(make_set([8, 8]), "80/20").splits == ("train", "test")
 
 
-@pytest.mark.parametrize(
-    "shares",
-    [
-        "80/10",
-        "80/10/10/0",
-        "80",
-        "",
-        "a/b",
-        "80/10/ten",
-        "0/50/50",
-        "120/-20",
-        "nan/50",
-        "1e999999999/0",
-        "1e-999999999/100",
-        "٨٠/٢٠",
-        "1/0/99/",
-    ],
-)
+NO_SHARES = ["80/10", "80/10/10/0", "80", "", "a/b", "80/10/ten", "0/50/50", "120/-20", "nan/50", "1/0/99/", "٨٠/٢٠"]
+
+
+@pytest.mark.parametrize("shares", [*NO_SHARES, "1e999999999/0", "1e-999999999/100"])
 def test_shares_that_are_not_100_percent_are_refused(make_set, shares):
     with pytest.raises(BadValue, match="write for example 80/10/10"):
         split(make_set([5, 5]), shares)

@@ -69,8 +69,6 @@ def test_other_profiles_by_hand():
     assert profile_counts("pareto:0.5", [36] * 6) == [36, 9, 4, 2, 1, 1]
     assert profile_counts("exponential:1", [7, 9]) == [7, 7]
     assert profile_counts("exponential:100", [7]) == [7]
-    assert profile_counts("exponential:1e9999999999", [10] * 2) == [10, 1]
-    assert profile_counts("pareto:1e9999999", [10] * 2) == [10, 9]
     assert profile_counts("exponential:1000", [10] * 3) == [10, 1, 1]  # never below one image
 
 
@@ -97,7 +95,7 @@ def test_uniform_counts_lie_between_the_bounds_and_depend_on_seed_and_label():
         ("exponential:inf", "R must be"),
         ("step:-3", "R must be"),
         ("pareto:0", "A must be a power"),
-        ("exponential:1e-9999999999", "R must be"),
+        ("exponential:1e999999999", "R must be"),
         ("uniform:5", "uniform:LO:HI"),
         ("uniform:0:5", "1 <= LO <= HI"),
         ("uniform:9:5", "1 <= LO <= HI"),

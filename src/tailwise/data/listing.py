@@ -15,6 +15,7 @@ def first_five(things: Sequence[object]) -> str:
     >>> first_five(range(7))
     '0, 1, 2, 3, 4 and 2 more'
     """
-    named = ", ".join(str(thing) for thing in things[:SHOWN])
+    # A file name may hold a line break, an error must not.
+    named = ", ".join(str(thing).replace("\n", "\\n") for thing in things[:SHOWN])
     left = len(things) - SHOWN
     return f"{named} and {left:,} more" if left > 0 else named

@@ -8,8 +8,9 @@ libraries differ in the last bit.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
-from decimal import ROUND_FLOOR, Context, Decimal, InvalidOperation
+from decimal import ROUND_FLOOR, Context, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from tailwise.seeds import generator
 
 PROFILES = ("exponential:R", "step:R", "pareto:A", "uniform:LO:HI", "counts:FILE")
 
+# No exponents: powers of 1e999999999 would take for ever.
+_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,20})?")
 _EXACT = Context(prec=60)
 _CLOSE = Decimal("1e-30")
 
@@ -73,12 +76,9 @@ def profile_counts(profile: str, available: Sequence[int], seed: int = 0, classe
 
 
 def _number(text: str, profile: str, name: str, lowest: Decimal, what: str) -> Decimal:
-    try:
-        number = Decimal(text)
-    except InvalidOperation:
-        number = Decimal("nan")
-    if not number.is_finite() or number < lowest:
-        hint = f"; for the inverse write {float(1 / number):g}" if number.is_finite() and 0 < number < lowest else ""
+    number = Decimal(text) if _NUMBER.fullmatch(text) else None
+    if number is None or number < lowest:
+        hint = f"; for the inverse write {float(1 / number):g}" if number else ""
         raise BadValue(f"tail {profile!r}: {name} must be {what}, got {text!r}{hint}")
     return number
 

@@ -63,7 +63,7 @@ def _card(manifest: Manifest, folder: Path) -> dict[str, Any]:
         "schema": SCHEMA,
         "name": manifest.name,
         "kind": manifest.kind,
-        "images": {split: list(manifest.counts(split)) for split in manifest.splits},
+        "counts": {split: list(manifest.counts(split)) for split in manifest.splits},
         "classes": list(manifest.classes),
         "root": None if root is None else Path(os.path.relpath(root.resolve(), folder.resolve())).as_posix(),
         "provenance": list(manifest.provenance),

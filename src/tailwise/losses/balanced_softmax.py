@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -42,6 +42,8 @@ class BalancedSoftmaxLoss(Criterion):
     def removes_prior(self) -> bool:  # type: ignore[override]
         """Whether the shift changes anything."""
         return self.tau > 0 and is_uneven(self.counts)
+
+    shift: ClassVar[Tensor]
 
     def prepare(self) -> None:
         """Compute tau log pi in float64 and keep it as float32."""

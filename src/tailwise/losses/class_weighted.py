@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -72,6 +72,8 @@ class ClassWeighted(Criterion):
     def logit_scale(self) -> float:  # type: ignore[override]
         """That of the criterion underneath."""
         return self.criterion.logit_scale
+
+    class_weights: ClassVar[Tensor]
 
     def prepare(self) -> None:
         """Compute the weights in float64."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -64,6 +64,8 @@ class LDAMLoss(Criterion):
     def logit_scale(self) -> float:  # type: ignore[override]
         """Cosines times this are the logits of the loss's softmax."""
         return self.scale
+
+    margins: ClassVar[Tensor]
 
     def prepare(self) -> None:
         """Compute the margins in float64."""

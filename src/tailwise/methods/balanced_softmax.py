@@ -18,7 +18,7 @@ from tailwise.method import About, Card, Method, Stage, knob, method
         arxiv="2007.10740",
         formula="L = CE(z + tau log pi, y)",
         defaults="tau = 1: Ren et al., equation 3, where it has no knob; Menon et al., section 6",
-        departs="the prior is that of the rows that the stage shows; logit adjustment's code adds 1e-12 inside the logarithm, ours does not",
+        departs="the prior is that of the rows that the stage shows; Menon et al.'s code adds 1e-12 inside the log, ours does not",
         aliases=("logit-adjustment-loss", "la-loss", "bsce"),
         status="values",
     )

@@ -6,6 +6,7 @@ import copy
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -40,9 +41,7 @@ def _features(width: int) -> Body:
 
 NETWORKS: dict[str, Network] = {
     **{
-        f"resnet{depth}": Network(
-            f"CIFAR ResNet-{depth}, 16/32/64 channels, option A", lambda channels, depth=depth: cifar_resnet(depth, channels)
-        )
+        f"resnet{depth}": Network(f"CIFAR ResNet-{depth}, 16/32/64 channels, option A", partial(cifar_resnet, depth))
         for depth in (8, 20, 32, 44, 56)
     },
     "features": Network("no backbone: a head on feature vectors", _features, takes="features"),

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ def pack(
     paths: Sequence[Path],
     contents: Sequence[str],
     size: int | None,
-    channels: int,
+    channels: Literal[1, 3],
     store: Store,
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.uint8]:

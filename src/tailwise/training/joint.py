@@ -73,13 +73,11 @@ def carry_network(net: nn.Module, earlier: Mapping[str, Tensor], start: Start) -
         if name not in earlier:
             raise Clash(f"tensor {name} is new in this stage: carry it from an earlier network, or name it in Start(reset=...)")
         if earlier[name].shape != tensor.shape:
-            raise Clash(f"tensor {name} was {tuple(earlier[name].shape)} and is {tuple(tensor.shape)} here: name it in Start(reset=...)")
+            raise Clash(f"tensor {name} was {tuple(earlier[name].shape)}, here {tuple(tensor.shape)}: name it in Start(reset=...)")
         tensor.copy_(earlier[name])
     lost = [n for n in earlier if n.startswith("net.") and n not in mine and not matches(n, start.drop)]
     if lost:
-        raise Clash(
-            f"tensor {lost[0]} of the earlier network has no place in this stage's: keep the network, or name it in Start(drop=...)"
-        )
+        raise Clash(f"tensor {lost[0]} of the earlier network has no place here: keep the network, or name it in Start(drop=...)")
 
 
 def carry_objective(objective: nn.Module, earlier: Mapping[str, Tensor], start: Start) -> None:
@@ -92,9 +90,7 @@ def carry_objective(objective: nn.Module, earlier: Mapping[str, Tensor], start: 
         full = f"objective.{name}"
         if full in earlier and not matches(full, start.reset):
             if earlier[full].shape != tensor.shape:
-                raise Clash(
-                    f"tensor {full} was {tuple(earlier[full].shape)} and is {tuple(tensor.shape)} here: name it in Start(reset=...)"
-                )
+                raise Clash(f"tensor {full} was {tuple(earlier[full].shape)}, here {tuple(tensor.shape)}: name it in Start(reset=...)")
             tensor.copy_(earlier[full])
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -179,7 +179,7 @@ class LineRun:
         """Store a state that others will want."""
         save_state(self.settings.store, state, inner=False)
 
-    def _check_finite(self, record: dict[str, float]) -> None:
+    def _check_finite(self, record: Mapping[str, Any]) -> None:
         if not math.isfinite(record["loss"]):
             raise Stopped(
                 f"the loss is no longer finite in epoch {record['epoch']} (by step {record['step']}, learning rate {record['rate']:g}); "

@@ -120,10 +120,8 @@ class Loop:
         """
         before = None if statistics else {name: b.clone() for name, b in self.joint.named_buffers()}
         parts = cut(batch, self.leg.recipe.accumulate)
-        if len(parts) == 1:
-            gradients = self._whole(parts[0], now, statistics)
-        else:
-            gradients = self._accumulated(parts, now, statistics)
+        differentiate = self._whole if len(parts) == 1 else self._accumulated
+        gradients = differentiate(parts, now, statistics)
         kept = self.objective.take_kept()
         if before is None:
             self._kept |= kept
@@ -133,11 +131,11 @@ class Loop:
                     buffer.copy_(before[name])
         return gradients
 
-    def _whole(self, batch: Batch, now: Clock, counted: bool) -> Gradients:
-        terms = self.terms(batch, now)
+    def _whole(self, parts: list[Batch], now: Clock, counted: bool) -> Gradients:
+        terms = self.terms(parts[0], now)
         total = self.reduce(terms)
         if counted:
-            self._count("loss", total.detach() * len(batch["main"]))
+            self._count("loss", total.detach() * len(parts[0]["main"]))
         return self._differentiate(total)
 
     def _accumulated(self, parts: list[Batch], now: Clock, counted: bool) -> Gradients:
@@ -162,7 +160,8 @@ class Loop:
                         held[parameter] = held[parameter] + g if parameter in held else g
         if counted:
             rows = sum(len(part["main"]) for part in parts)
-            self._count("loss", sum(factors[n] * numerators[n] / _divisor(denominators[n]) for n in numerators) * rows)
+            reduced = torch.stack([factors[n] * numerators[n] / _divisor(denominators[n]) for n in numerators])
+            self._count("loss", reduced.sum() * rows)
         gradients: Gradients = {}
         for name, held in sums.items():
             for parameter, g in held.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -26,7 +26,7 @@ from tailwise.training.states import State, load_state
 from tailwise.training.streams import PLAIN
 from tailwise.training.sweep import sweep
 
-METRICS: dict[str, Callable[..., float]] = {"macro_accuracy": macro_accuracy, "accuracy": micro_accuracy}
+METRICS: dict[str, Callable[..., float | None]] = {"macro_accuracy": macro_accuracy, "accuracy": micro_accuracy}
 __all__ = ["Outcome", "RunSettings", "run_method"]
 
 
@@ -40,6 +40,8 @@ class Outcome:
         state: the state that the last leg left.
         settings: where it ran.
         trained: steps trained in this process.
+        seconds: that each leg takes when it is trained, whoever did so.
+        logs: the log of each leg's line up to where it was left.
     """
 
     root: Root
@@ -47,6 +49,16 @@ class Outcome:
     state: State
     settings: RunSettings
     trained: int = 0
+    seconds: tuple[float, ...] = ()
+    logs: tuple[tuple[Mapping[str, Any], ...], ...] = ()
+
+    def log(self) -> list[dict[str, Any]]:
+        """Give the records of all epochs on the way, stage by stage."""
+        said = []
+        for number, (leg, records) in enumerate(zip(self.legs, self.logs, strict=True)):
+            first = leg.origin + leg.start
+            said += [{"stage": number, "name": leg.stage.name, **r} for r in records if r["step"] > first]
+        return said
 
     @property
     def leg(self) -> Leg:
@@ -76,7 +88,10 @@ class Outcome:
         if split not in self.root.splits.rows:
             raise BadData(f"the data have no split {split!r} to decide on; set some of train aside with --split 80/10/10")
         rows = self.root.splits.rows[split]
-        return METRICS[metric](rows.labels, self.logits(split), len(self.root.splits.classes))
+        measured = METRICS[metric](rows.labels, self.logits(split), len(self.root.splits.classes))
+        if measured is None:
+            raise BadData(f"split {split!r} has no rows to decide on; set some of train aside with --split 80/10/10")
+        return measured
 
     def _sweep(self, split: str) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         rows: Rows = self.root.splits.rows[split]
@@ -153,7 +168,10 @@ def _run_leg(root: Root, leg: Leg, before: Outcome | None, settings: RunSettings
     legs = (*(before.legs if before else ()), leg)
     run = LineRun(root, leg, settings, lambda: parent_of(root, leg, settings, legs))
     state = _best(root, leg, legs, run, settings) if isinstance(leg.stage.leaves, Best) else run.reach(leg.stop)
-    return Outcome(root, legs, state, settings, run.trained + (before.trained if before else 0))
+    seconds = state.seconds * leg.length / max(1, state.step)
+    if before is None:
+        return Outcome(root, legs, state, settings, run.trained, (seconds,), (state.log,))
+    return Outcome(root, legs, state, settings, before.trained + run.trained, (*before.seconds, seconds), (*before.logs, state.log))
 
 
 def _best(root: Root, leg: Leg, legs: tuple[Leg, ...], run: LineRun, settings: RunSettings) -> State:

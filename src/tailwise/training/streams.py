@@ -68,12 +68,13 @@ class StreamReader:
         """
         if self.name == "main":
             return self._pass(epoch)[step * self.batch : (step + 1) * self.batch]
-        start, rows = since_base * self.batch, []
-        length = len(self._pass(0))
-        while sum(map(len, rows)) < self.batch:
-            number, offset = divmod(start + sum(map(len, rows)), length)
-            rows.append(self._pass(number)[offset : offset + self.batch - sum(map(len, rows))])
-        return np.concatenate(rows)
+        at, length = since_base * self.batch, len(self._pass(0))
+        stop, rows = at + self.batch, np.empty(0, dtype=np.int64)
+        while at < stop:
+            number, offset = divmod(at, length)
+            taken = self._pass(number)[offset : offset + stop - at]
+            rows, at = np.concatenate([rows, taken]), at + len(taken)
+        return rows
 
     def sample(self, now: Clock, since_base: int) -> Sample:
         """Make the sample of a step."""
@@ -118,7 +119,7 @@ def read_batch(readers: Mapping[str, StreamReader], leg: Leg, step: int, seed: i
 
 def cut(batch: Batch, parts: int) -> list[Batch]:
     """Cut every stream of a batch into parts, in order; parts without rows of `main` are left out."""
-    pieces = []
+    pieces: list[Batch] = []
     for k in range(parts):
         piece = {name: _slice(sample, k, parts) for name, sample in batch.items()}
         if len(piece["main"]):

@@ -11,6 +11,7 @@ from tailwise.objective import Out
 from tailwise.pixels import Normalise, Rows, View
 
 BATCH = 500
+Swept = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 
 
 @torch.inference_mode()

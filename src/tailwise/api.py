@@ -1,0 +1,156 @@
+"""The verbs, in Python: the same words and defaults as on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tailwise.catalogue import Row, load_file, parse_modifier, parse_row, parse_rows
+from tailwise.data import Manifest
+from tailwise.evaluation import Summary
+from tailwise.method import Method
+from tailwise.recipe import Recipe
+from tailwise.store import Store
+from tailwise.study.compare import Study, summarise_runs
+from tailwise.study.compare import compare as run_comparison
+from tailwise.study.places import default_run, default_study
+from tailwise.study.runs import Run, execute
+from tailwise.study.setup import DataWords, make_manifest, make_setup
+from tailwise.training import RunSettings
+
+
+def read(
+    source: Manifest | Path | str,
+    *,
+    root: Path | None = None,
+    split: str | None = None,
+    tail: str | None = None,
+    split_seed: int = 0,
+    empty_classes: str = "refuse",
+) -> Manifest:
+    """Read a data set, split it where it has no splits, and thin its tail.
+
+    Args:
+        source: a name such as `digits`, a folder, or an `.npz` file.
+        root: folder of relative paths.
+        split: shares of train, val and test such as `80/10/10`; None keeps the data's own, or makes the default ones.
+        tail: a profile such as `exponential:100`; None keeps all training images.
+        split_seed: seed of both.
+        empty_classes: `refuse`, `keep` or `drop` classes without training images.
+
+    Raises:
+        BadData, BadValue, UnknownName: one line on what does not fit.
+
+    >>> read("digits", split="50/10/40", tail="exponential:50")
+    Manifest 'digits': 1,135 images, 10 classes, imbalance ratio 87; train 239, val 177, test 719
+    """
+    return make_manifest(DataWords(source, root, split, tail, split_seed, empty_classes))
+
+
+def train(
+    data: Manifest | Path | str,
+    method: Method | str = "ce",
+    *,
+    modifiers: Sequence[str] = (),
+    settings: Sequence[str] = (),
+    net: str | None = None,
+    recipe: Recipe | str = "quick",
+    seed: int = 0,
+    out: Path | str | None = None,
+    force: bool = False,
+    threads: int | None = None,
+    device: str = "auto",
+    store: Store | None = None,
+) -> Run:
+    """Train one method with one seed, sharing with earlier runs what is equal.
+
+    Args:
+        data: what `read` gives or takes.
+        method: a name with knobs, as in `ldam(max_margin=0.3)`, the path of a Python file, or a method object.
+        modifiers: as in `["sam(rho=0.1)"]`.
+        settings: as in `["max_margin=0.3", "recipe.epochs=20"]`.
+        net: name of a network; None for the recipe's.
+        recipe: name or object.
+        seed: of initialisation, order and augmentation.
+        out: folder of the run; None for `tailwise-out/<data>-<method>-seed<seed>-<key>`.
+        force: replace another run that stands there.
+        threads: torch threads; None for the recipe's.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        store: of states; None for the default one.
+
+    Returns:
+        The run on disk; when it stands already, it is not trained again.
+    """
+    row = method_row(method, modifiers)
+    setup = make_setup(DataWords(data), [row], recipe, net, settings, threads, device, store)
+    folder = Path(out) if out is not None else default_run(setup, setup.rows[0], seed)
+    return execute(setup, setup.rows[0], seed, folder, RunSettings(setup.store, setup.device), force)
+
+
+def compare(
+    data: Manifest | Path | str,
+    methods: str = "all",
+    *,
+    seeds: int = 3,
+    settings: Sequence[str] = (),
+    net: str | None = None,
+    recipe: Recipe | str = "quick",
+    out: Path | str | None = None,
+    force: bool = False,
+    threads: int | None = None,
+    device: str = "auto",
+    store: Store | None = None,
+) -> Study:
+    """Compare methods over seeds, training equal parts once.
+
+    Args:
+        data: what `read` gives or takes.
+        methods: names separated by commas, a family, or `all`.
+        seeds: number of seeds, 0 to seeds - 1.
+        settings: as in `["ldam.max_margin=0.3", "recipe.epochs=20"]`.
+        net: name of a network; None for the recipe's.
+        recipe: name or object.
+        out: folder of the study; None for `tailwise-out/<data>-<key>`.
+        force: put another study that stands there aside.
+        threads: torch threads; None for the recipe's.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        store: of states; None for the default one.
+
+    Returns:
+        The study on disk; what is finished is not run again.
+    """
+    setup = make_setup(DataWords(data), parse_rows(methods), recipe, net, settings, threads, device, store)
+    folder = Path(out) if out is not None else default_study(setup, range(seeds))
+    return run_comparison(setup, range(seeds), folder, RunSettings(setup.store, setup.device), force)
+
+
+def report(*folders: Path | str, split: str | None = None) -> Summary:
+    """Summarise runs, or one study, from their predictions.
+
+    Args:
+        folders: run folders; runs of one method with different seeds become one row. Or the folder of one study.
+        split: `test` or `val`; None for test when there is one.
+
+    Raises:
+        BadData: a folder that is neither; runs that were not measured on the same images.
+    """
+    runs: dict[str, list[Run]] = {}
+    for folder in map(Path, folders):
+        found = (
+            [run for of_row in Study.load(folder).runs.values() for run in of_row]
+            if (folder / "study.json").exists()
+            else [Run.load(folder)]
+        )
+        for run in found:
+            runs.setdefault(run.record["method"], []).append(run)
+    return summarise_runs(runs, split)
+
+
+def method_row(method: Method | str, modifiers: Sequence[str] = ()) -> Row:
+    """Make a row of a method and modifiers by name or as an object."""
+    if isinstance(method, Method):
+        return Row(method, tuple(parse_modifier(m) for m in modifiers))
+    if isinstance(method, str) and method.endswith(".py"):
+        return Row(load_file(method)(), tuple(parse_modifier(m) for m in modifiers))
+    row = parse_row(method)
+    return Row(row.method, (*row.modifiers, *(parse_modifier(m) for m in modifiers)))

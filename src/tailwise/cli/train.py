@@ -1,0 +1,112 @@
+"""`tailwise train`: one method, one seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from tailwise.cli.options import DataOptions, TrainingOptions, check_data_name, check_names
+
+
+def train(
+    data: str,
+    /,
+    *,
+    method: str = "ce",
+    modifiers: Annotated[tuple[str, ...], Parameter(name="--with", negative="")] = (),
+    seed: int = 0,
+    reading: DataOptions | None = None,
+    training: TrainingOptions | None = None,
+    out: Path | None = None,
+    force: bool = False,
+    dry_run: bool = False,
+    json: bool = False,
+) -> None:
+    """Train one method with one seed; what earlier runs share with it is not trained again.
+
+    Examples:
+      tailwise train photos/ --method ldam-drw
+      tailwise train digits --recipe demo --method "ldam(max_margin=0.3)" --with sam --seed 1
+      tailwise train photos/ --method ./mine.py --set width=2 --set recipe.epochs=20
+
+    Parameters
+    ----------
+    data
+        A folder of class folders, an .npz file, or a name (digits).
+    method
+        Name with knobs, as in ldam(max_margin=0.3), or the path of a Python file.
+    modifiers
+        A modifier over the method, as in --with sam; may be repeated.
+    seed
+        Seed of initialisation, order and augmentation.
+    out
+        Folder of the run. Default: tailwise-out/<data>-<method>-seed<seed>-<key>.
+    force
+        Replace another run that stands there.
+    dry_run
+        Print the plan and train nothing.
+    json
+        Print the record and the figures as JSON.
+    """
+    reading, training = reading or DataOptions(), training or TrainingOptions()
+    check_names(["+".join((method, *modifiers))], training.recipe)
+    check_data_name(data)
+
+    from tailwise.api import method_row
+    from tailwise.cli.progress import StepProgress, gently, image_progress
+    from tailwise.cli.tables import print_evaluation, print_json, say
+    from tailwise.study.places import default_run
+    from tailwise.study.runs import execute, run_key, standing
+    from tailwise.study.setup import make_setup
+    from tailwise.study.tree import make_tree
+    from tailwise.training import RunSettings
+
+    t = training
+    bar, decoded = image_progress()
+    with bar:
+        row = method_row(method, modifiers)
+        setup = make_setup(reading.words(data), [row], t.recipe, t.net, t.setting, t.threads, t.device, progress=decoded)
+    row = setup.rows[0]
+    folder = out or default_run(setup, row, seed)
+    plan = setup.plan(row, seed)
+    tree = make_tree([plan], setup.store)
+    quiet = json or None
+    if not quiet:
+        say(repr(setup.manifest))
+        for line in setup.manifest.provenance:
+            say(f"  {line}")
+        say(f"{row.text} on {setup.backbone}, recipe {setup.recipe.name}, seed {seed}:")
+        for line in (*plan.sentences(), *(f"warning: {w}" for w in plan.warnings)):
+            say(f"  {line}")
+        say(f"  {tree.shared:,} steps, of which the store has {tree.stored:,}")
+    if dry_run:
+        if json:
+            print_json(
+                {
+                    "method": row.text,
+                    "out": str(folder),
+                    "plan": plan.sentences(),
+                    "warnings": list(plan.warnings),
+                    "steps": tree.shared,
+                    "steps_stored": tree.stored,
+                }
+            )
+        return
+    done = standing(folder, run_key(setup, row, seed), force) is not None
+    progress = StepProgress(tree.ahead)
+    progress.label(row.text)
+    with gently() as interrupted, progress.bar:
+        settings = RunSettings(setup.store, setup.device, progress.watch, interrupted)
+        run = execute(setup, row, seed, folder, settings, force)
+    split = "test" if "test" in run.record["data"]["splits"] else "val"
+    if json:
+        print_json({**run.record, "folder": str(folder), "evaluation": run.evaluate(split).to_dict()})
+        return
+    say("already done:" if done else f"trained {run.record['steps_trained']:,} of {run.record['steps']:,} steps:")
+    if run.record["posthoc"]:
+        say(run.record["posthoc"])
+    print_evaluation(run.evaluate(split))
+    say(f"run: {folder}")
+    say(f"next: tailwise report {folder}")

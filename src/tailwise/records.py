@@ -1,0 +1,44 @@
+"""Records: what the folders say about themselves, as JSON with a schema's name and version."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tailwise.errors import BadData
+
+RUN = "tailwise.run/1"
+STUDY = "tailwise.study/1"
+
+
+def plain(value: Any) -> Any:
+    """Write a description as plain JSON for people: a dataclass as its name and fields, arrays and long lists as they are."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"part": type(value).__name__, **fields}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    return value if isinstance(value, None | bool | int | float | str) else str(value)
+
+
+def read_record(path: Path, schema: str) -> dict[str, Any]:
+    """Read a record of one schema.
+
+    Raises:
+        BadData: no such file, no JSON, or another schema; one line that names the file.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadData(f"{path} is not there; expected a folder that `tailwise train` or `tailwise compare` made") from None
+    except (OSError, ValueError) as error:
+        raise BadData(f"{path} cannot be read as JSON ({error}); the folder is damaged, run its command again with --force") from None
+    if not isinstance(record, dict) or record.get("schema") != schema:
+        found = record.get("schema") if isinstance(record, dict) else type(record).__name__
+        raise BadData(f"{path} has schema {found!r}, expected {schema!r}; it comes from another command or version")
+    return record

@@ -1,0 +1,196 @@
+"""Comparisons: many methods, many seeds, equal parts once, one table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tailwise.catalogue import Row
+from tailwise.errors import BadValue, OutputExists
+from tailwise.evaluation import Row as SummaryRow
+from tailwise.evaluation import Summary, summarise
+from tailwise.records import STUDY, plain, read_record
+from tailwise.specification import key_of
+from tailwise.store import whole_file, write_json, writing
+from tailwise.study.runs import Cache, Run, execute, run_key, slug
+from tailwise.study.setup import Setup
+from tailwise.study.tree import Saving, Tree, make_tree, saving
+from tailwise.training import Plan, RunSettings
+from tailwise.version import __version__
+
+
+@dataclass(frozen=True)
+class Study:
+    """A comparison on disk.
+
+    Attributes:
+        folder: with `study.json`, `runs/`, `splits.csv` and the report.
+        record: `study.json`.
+        runs: row's text -> its runs, seed by seed.
+    """
+
+    folder: Path
+    record: Mapping[str, Any]
+    runs: Mapping[str, tuple[Run, ...]]
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Study:
+        """Read a comparison, or as much of it as is finished.
+
+        Raises:
+            BadData: the folder is no comparison.
+        """
+        folder = Path(folder)
+        record = read_record(folder / "study.json", STUDY)
+        places = {text: [folder / "runs" / name for name in names] for text, names in record["rows"].items()}
+        runs = {text: tuple(Run.load(p) for p in found if (p / "run.json").exists()) for text, found in places.items()}
+        return cls(folder, record, runs)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every row has all its seeds."""
+        return all(len(runs) == len(self.record["seeds"]) for runs in self.runs.values())
+
+    def summary(self, split: str | None = None) -> Summary:
+        """Measure all finished runs from their predictions; on test when there is one, else on val."""
+        return summarise_runs(self.runs, split)
+
+    def saving(self) -> Saving:
+        """Count what sharing saved."""
+        return saving([run.record for runs in self.runs.values() for run in runs])
+
+    def __repr__(self) -> str:
+        done = sum(map(len, self.runs.values()))
+        return f"Study of {len(self.runs)} methods, {done} runs, on {self.record['data']} in {self.folder}"
+
+    def _repr_markdown_(self) -> str:
+        return self.summary().to_markdown()
+
+
+def summarise_runs(runs: Mapping[str, Sequence[Run]], split: str | None = None) -> Summary:
+    """Summarise rows of runs; the note of a row is how its post-hoc part was fitted, where it has one."""
+    present = {name for found in runs.values() for run in found for name in run.record["data"]["splits"]}
+    split = split or ("test" if "test" in present else "val")
+    rows = []
+    for text, found in runs.items():
+        notes = list(dict.fromkeys(run.record["posthoc"] for run in found if run.record["posthoc"]))
+        rows.append(SummaryRow(text, [run.evaluate(split) for run in found], "; ".join(notes)))
+    return summarise(rows)
+
+
+def plan_study(setup: Setup, seeds: Sequence[int]) -> tuple[dict[str, Plan], Tree]:
+    """Plan all rows: each row's plan for the first seed, and the tree of all lines."""
+    if not seeds:
+        raise BadValue("--seeds is a whole number from 1")
+    plans = {(row.text, seed): setup.plan(row, seed) for seed in seeds for row in setup.rows}
+    first = {row.text: plans[row.text, seeds[0]] for row in setup.rows}
+    return first, make_tree(plans.values(), setup.store)
+
+
+def compare(
+    setup: Setup,
+    seeds: Sequence[int],
+    folder: Path,
+    settings: RunSettings,
+    force: bool = False,
+    begun: Callable[[Row, int], None] = lambda row, seed: None,
+) -> Study:
+    """Run all rows over all seeds, and leave one table; what is finished is not run again.
+
+    Args:
+        setup: data, recipe, rows.
+        seeds: of the runs; a seed is the same initialisation, order and augmentation for every row.
+        folder: where the study goes.
+        settings: store, device, watcher.
+        force: whether another study in the folder is replaced.
+        begun: hears of each run as it begins.
+
+    Raises:
+        OutputExists: the folder holds something else.
+        Stopped, KeyboardInterrupt: on the way; the same call goes on.
+    """
+    _claim(folder, setup, _record(setup, seeds), force)
+    shared: Cache = {}
+    for seed in seeds:
+        for row in setup.rows:
+            begun(row, seed)
+            execute(setup, row, seed, folder / "runs" / _run_name(row, seed), settings, shared=shared)
+        shared.clear()
+    study = Study.load(folder)
+    write_report(study)
+    return study
+
+
+def _run_name(row: Row, seed: int) -> str:
+    return f"{slug(row.text)}-seed{seed}"
+
+
+def _record(setup: Setup, seeds: Sequence[int]) -> dict[str, Any]:
+    rows = {row.text: [_run_name(row, seed) for seed in seeds] for row in setup.rows}
+    names = [name for found in rows.values() for name in found]
+    if len(set(names)) != len(names):
+        raise BadValue("two rows of the comparison would share a folder; name them more differently")
+    return {
+        "schema": STUDY,
+        "key": key_of([run_key(setup, row, seed) for row in setup.rows for seed in seeds]),
+        "data": setup.manifest.name,
+        "provenance": list(setup.manifest.provenance),
+        "rows": rows,
+        "seeds": list(seeds),
+        "recipe": plain(setup.recipe),
+        "network": setup.backbone,
+        "version": __version__,
+        "splits": "splits.csv",
+    }
+
+
+def _claim(folder: Path, setup: Setup, record: Mapping[str, Any], force: bool) -> None:
+    """Make the study's folder ours, or find that it is.
+
+    With `force` another study's folder is moved aside under a name that says so; nothing of a user's is deleted.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputExists(f"{folder} is a file; --out takes a folder")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not (folder / "study.json").is_file():
+            raise OutputExists(f"{folder} exists and is no study of tailwise; choose another --out")
+        found = read_record(folder / "study.json", STUDY)
+        if found["key"] == record["key"]:
+            return
+        if not force:
+            raise OutputExists(
+                f"{folder} holds another study (other rows, data, settings or version); choose another --out, or use --force"
+            )
+        with writing(folder):
+            folder.rename(_aside(folder))
+    table = setup.manifest.rows.sort("id").select("id", "label", "split")
+    whole_file(folder / "splits.csv", table.write_csv().encode())
+    write_json(folder / "study.json", record)
+
+
+def _aside(folder: Path) -> Path:
+    number = 1
+    while (place := folder.with_name(f"{folder.name}.old-{number}")).exists():
+        number += 1
+    return place
+
+
+def write_report(study: Study) -> None:
+    """Write the table as JSON, Markdown and CSV, all from the same numbers."""
+    summary = study.summary()
+    saved = study.saving()
+    report = {
+        "schema": "tailwise.report/1",
+        "summary": summary.to_dict(),
+        "saving": saved.to_dict(),
+        "runs": {
+            text: [{"seed": run.record["seed"], "evaluation": run.evaluate(summary.setting.split).to_dict()} for run in runs]
+            for text, runs in study.runs.items()
+        },
+    }
+    whole_file(study.folder / "report.json", (json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    whole_file(study.folder / "report.md", (summary.to_markdown() + f"\n{saved}\n").encode())
+    whole_file(study.folder / "report.csv", summary.to_csv().encode())

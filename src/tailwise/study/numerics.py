@@ -1,0 +1,39 @@
+"""What changes bits: device kind, CPU capability, library versions, threads."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torchvision
+
+from tailwise.errors import BadValue
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Choose a device by name; `auto` takes CUDA when it is there, else the CPU.
+
+    Raises:
+        BadValue: the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name not in there:
+        raise BadValue(f"--device is one of auto, {', '.join(there)}, got {name!r}")
+    if not there[name]:
+        raise BadValue(f"--device {name} is not there for this torch ({torch.__version__}); use --device cpu")
+    return torch.device(name)
+
+
+def describe_numerics(device: torch.device, threads: int) -> dict[str, str]:
+    """Describe what a result's bits depend on beside data, seed and code."""
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "precision": "float32",
+        "processes": "1",
+        "threads": str(threads),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "numpy": np.__version__,
+    }

@@ -1,0 +1,203 @@
+"""One run: trained through the store, and left as a folder that needs the store no more."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from tailwise.catalogue import Row
+from tailwise.errors import OutputExists
+from tailwise.evaluation import Evaluation, Predictions, SplitPredictions, evaluate
+from tailwise.posthoc import PostHoc, Scores
+from tailwise.records import RUN, plain, read_record
+from tailwise.specification import key_of
+from tailwise.store import replace_folder, whole_folder
+from tailwise.study.setup import Setup
+from tailwise.training import Outcome, RunSettings, run_method
+from tailwise.version import __version__
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on disk.
+
+    Attributes:
+        folder: with `run.json`, `log.jsonl`, `weights.safetensors` and `predictions/`.
+        record: `run.json`, see `docs/formats.md`.
+    """
+
+    folder: Path
+    record: Mapping[str, Any]
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Run:
+        """Read a run's record.
+
+        Raises:
+            BadData: the folder is no run.
+        """
+        return cls(Path(folder), read_record(Path(folder) / "run.json", RUN))
+
+    @property
+    def predictions(self) -> Predictions:
+        """Every validation and test answer."""
+        return Predictions.load(self.folder / "predictions")
+
+    def evaluate(self, split: str = "test") -> Evaluation:
+        """Measure a split from the predictions."""
+        return evaluate(self.predictions, split)
+
+    def __repr__(self) -> str:
+        said = self.record
+        return f"Run {said['method']}, seed {said['seed']}, on {said['data']['name']} in {self.folder}"
+
+
+def run_key(setup: Setup, row: Row, seed: int) -> str:
+    """Name a run by all that decides it: the root, the row, and what it is measured on."""
+    measured = {name: setup.splits.identity(name) for name in setup.splits.rows}
+    return key_of(setup.root(seed).key, setup.backbone, row.text, measured)
+
+
+def slug(text: str) -> str:
+    """Turn a row's text into a folder's name.
+
+    >>> slug("la(base=ldam-drw)+sam(rho=0.1)")
+    'la-base-ldam-drw-sam-rho-0.1'
+    """
+    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.") or "run"
+
+
+def standing(folder: Path, key: str, force: bool) -> Run | None:
+    """Give the run that stands in a folder, when it is the one that is wanted.
+
+    Raises:
+        OutputExists: the folder holds something else.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return None
+    if not (folder / "run.json").is_file():
+        raise OutputExists(f"{folder} exists and is no run of tailwise; choose another --out")
+    found = Run.load(folder)
+    if found.record["key"] == key:
+        return found
+    if force:
+        return None
+    raise OutputExists(
+        f"{folder} holds another run ({found.record['method']}, seed {found.record['seed']}, other data, settings or version); "
+        "choose another --out, or replace it with --force"
+    )
+
+
+def execute(
+    setup: Setup, row: Row, seed: int, folder: Path, settings: RunSettings, force: bool = False, shared: Cache | None = None
+) -> Run:
+    """Train a row with a seed and leave its folder; a folder that stands already is returned as it is.
+
+    Args:
+        setup: of the data and the recipe.
+        row: what to train.
+        seed: of initialisation, order and augmentation.
+        folder: where the run goes; it appears whole, or not at all.
+        settings: store, device, watcher.
+        force: whether another run in the folder is replaced.
+        shared: predictions of networks that other rows of the same comparison have too.
+    """
+    key = run_key(setup, row, seed)
+    found = standing(folder, key, force)
+    if found is not None:
+        return found
+    outcome, posthoc = run_method(setup.root(seed), row.method, row.modifiers, settings)
+    raw = _predictions(outcome, shared)
+    predictions, said = apply_posthoc(raw, posthoc)
+    record = _record(setup, row, seed, key, outcome, said)
+
+    def fill(place: Path) -> None:
+        save_file({n: t.detach().cpu().contiguous() for n, t in outcome.predictor.state_dict().items()}, place / "weights.safetensors")
+        predictions.save(place / "predictions")
+        (place / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in outcome.log()), encoding="utf-8")
+        (place / "run.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    (replace_folder if force else whole_folder)(folder, fill)
+    settings.store.trim()
+    return Run.load(folder)
+
+
+Cache = dict[tuple[str, int], Predictions]
+
+
+def _predictions(outcome: Outcome, shared: Cache | None) -> Predictions:
+    """Predict once for each trained network, however many rows use it."""
+    key = (outcome.state.line, outcome.state.step)
+    if shared is None:
+        return outcome.predictions()
+    if key not in shared:
+        shared[key] = outcome.predictions()
+    return shared[key]
+
+
+def apply_posthoc(predictions: Predictions, posthoc: PostHoc | None) -> tuple[Predictions, str]:
+    """Correct all predictions after fitting what is open on validation, and say how."""
+    if posthoc is None:
+        return predictions, ""
+
+    def scores(split: SplitPredictions) -> Scores:
+        p = predictions
+        return Scores(split.logits, split.labels, split.features, p.head_weight, p.head_bias, p.class_means)
+
+    val = predictions.splits.get("val")
+    fitted, said = posthoc.fit(scores(val) if val is not None else None)
+    corrected = {
+        name: replace(split, logits=fitted.apply(scores(split)), network_logits=split.logits) for name, split in predictions.splits.items()
+    }
+    return replace(predictions, splits=corrected), said
+
+
+def _record(setup: Setup, row: Row, seed: int, key: str, outcome: Outcome, said: str) -> dict[str, Any]:
+    plan = setup.plan(row, seed)
+    manifest = setup.manifest
+    return {
+        "schema": RUN,
+        "key": key,
+        "method": row.text,
+        "title": row.method.card.title,
+        "paper": row.method.card.paper,
+        "knobs": plain(row.method),
+        "modifiers": [plain(modifier) for modifier in row.modifiers],
+        "seed": seed,
+        "data": {
+            "name": manifest.name,
+            "identity": manifest.identity,
+            "classes": len(manifest.classes),
+            "splits": {name: len(setup.splits.rows[name]) for name in setup.splits.rows},
+            "train_counts": list(setup.splits.counts.real),
+            "imbalance_ratio": setup.splits.counts.imbalance_ratio,
+            "provenance": list(manifest.provenance),
+        },
+        "groups": {
+            "scheme": setup.splits.groups.scheme,
+            "rule": setup.splits.groups.rule,
+            "members": {name: list(labels) for name, labels in setup.splits.groups.members.items()},
+        },
+        "network": {"backbone": outcome.leg.net.backbone, "head": plain(outcome.leg.net.head), "branches": plain(outcome.leg.net.branches)},
+        "recipe": plain(setup.recipe),
+        "plan": plan.sentences(),
+        "warnings": list(plan.warnings),
+        "posthoc": said,
+        "left": {"line": outcome.state.line, "step": outcome.state.step},
+        "legs": [
+            {"line": leg.line, "start": leg.start, "stop": leg.stop, "seconds": seconds}
+            for leg, seconds in zip(outcome.legs, outcome.seconds, strict=True)
+        ],
+        "steps": sum(leg.length for leg in outcome.legs),
+        "steps_trained": outcome.trained,
+        "numerics": dict(outcome.root.numerics),
+        "version": __version__,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }

@@ -1,0 +1,102 @@
+"""The tree of lines of many methods and seeds: what must be trained, and what sharing saves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tailwise.store import Store
+from tailwise.training.plan import Plan
+from tailwise.training.states import stored_steps
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Steps of a comparison.
+
+    Attributes:
+        alone: when every row is trained by itself.
+        shared: when equal parts are trained once.
+        stored: of the shared ones, those that the store already has.
+        undecided: whether rows follow whose later stages are decided by results, and are not counted.
+    """
+
+    alone: int
+    shared: int
+    stored: int
+    undecided: bool
+
+    @property
+    def ahead(self) -> int:
+        """Steps to be trained now."""
+        return self.shared - self.stored
+
+
+def make_tree(plans: Iterable[Plan], store: Store) -> Tree:
+    """Merge plans into the tree of their lines.
+
+    A line is trained as far as the longest of its stages asks; what the store has of it is not trained again.
+    """
+    plans = list(plans)
+    longest: dict[str, int] = {}
+    for plan in plans:
+        for leg in plan.legs:
+            longest[leg.line] = max(longest.get(leg.line, 0), leg.stop)
+    stored = {line: max((s for s in stored_steps(store, line) if s <= stop), default=0) for line, stop in longest.items()}
+    return Tree(
+        alone=sum(plan.steps for plan in plans),
+        shared=sum(longest.values()),
+        stored=sum(stored.values()),
+        undecided=any(plan.decided_by_results for plan in plans),
+    )
+
+
+@dataclass(frozen=True)
+class Saving:
+    """What sharing saved, counted from the records of finished runs.
+
+    Attributes:
+        alone_steps: of all rows, each by itself.
+        shared_steps: that were needed.
+        alone_seconds: that training each row by itself would have taken.
+        shared_seconds: that the needed steps took, in this call or earlier ones.
+    """
+
+    alone_steps: int
+    shared_steps: int
+    alone_seconds: float
+    shared_seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain values."""
+        return {
+            "steps_alone": self.alone_steps,
+            "steps_shared": self.shared_steps,
+            "seconds_alone": self.alone_seconds,
+            "seconds_shared": self.shared_seconds,
+        }
+
+    def __str__(self) -> str:
+        part = 100 * (1 - self.shared_steps / self.alone_steps) if self.alone_steps else 0.0
+        return (
+            f"{self.shared_steps:,} steps instead of {self.alone_steps:,} ({part:.0f} % saved by sharing equal parts), "
+            f"{self.shared_seconds:.0f} s of training instead of about {self.alone_seconds:.0f} s"
+        )
+
+
+def saving(records: Sequence[Mapping[str, Any]]) -> Saving:
+    """Count from run records: a stretch of a line that several runs have is counted once."""
+    legs = [leg for record in records for leg in record["legs"]]
+    alone_steps = sum(leg["stop"] - leg["start"] for leg in legs)
+    alone_seconds = sum(leg["seconds"] for leg in legs)
+    shared_steps, shared_seconds = 0, 0.0
+    for line in {leg["line"] for leg in legs}:
+        mine = sorted((leg for leg in legs if leg["line"] == line), key=lambda leg: leg["stop"])
+        reached = 0
+        for leg in mine:
+            new = max(0, leg["stop"] - max(reached, leg["start"]))
+            shared_steps += new
+            shared_seconds += leg["seconds"] * new / max(1, leg["stop"] - leg["start"])
+            reached = max(reached, leg["stop"])
+    return Saving(alone_steps, shared_steps, alone_seconds, shared_seconds)
