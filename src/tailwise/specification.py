@@ -223,19 +223,21 @@ def _ours(target: str, members: Iterable[str]) -> Iterator[str]:
         yield from (name for name in sources if name.startswith(f"{target}."))
 
 
-def _imported_names(name: str, source: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-    module = sys.modules.get(name)
-    is_package = hasattr(module, "__path__")
+@functools.cache
+def _imported_names(name: str, source: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    is_package = hasattr(sys.modules.get(name), "__path__")
+    found: list[tuple[str, tuple[str, ...]]] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from ((alias.name, ()) for alias in node.names)
+            found += [(alias.name, ()) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 parent = name.split(".")
                 parent = parent[: len(parent) - node.level + is_package]
                 base = ".".join([*parent, *([base] if base else [])])
-            yield base, tuple(alias.name for alias in node.names)
+            found.append((base, tuple(alias.name for alias in node.names)))
+    return tuple(found)
 
 
 def _is_neighbour(name: str, target: str) -> bool:

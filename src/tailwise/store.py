@@ -107,6 +107,21 @@ def _sync(folder: Path) -> None:
         os.close(handle)
 
 
+def check_writable(folder: Path) -> None:
+    """Find out before hours of work whether a folder can be written.
+
+    Raises:
+        Unwritable: it cannot; nothing is left behind.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputExists(f"{folder} is a file; --out takes a folder")
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    with writing(folder):
+        handle, probe = tempfile.mkstemp(prefix=PENDING, dir=existing)
+        os.close(handle)
+        Path(probe).unlink()
+
+
 def write_json(path: Path, value: Any) -> Path:
     """Write plain values as indented JSON, whole or not at all."""
     return whole_file(path, (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())

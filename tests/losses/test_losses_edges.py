@@ -80,7 +80,9 @@ def test_counts_may_be_any_flat_sequence(counts):
     assert BalancedSoftmaxLoss(counts)(torch.zeros(1, 2), torch.tensor([0])).item() == pytest.approx(-np.log(0.75), rel=1e-6)
 
 
-@pytest.mark.parametrize("criterion", [BalancedSoftmaxLoss(), BalancedSoftmaxLoss(SHOWN, 2.0), LDAMLoss(SHOWN), ClassWeighted(CrossEntropyLoss(), SHOWN)])
+@pytest.mark.parametrize(
+    "criterion", [BalancedSoftmaxLoss(), BalancedSoftmaxLoss(SHOWN, 2.0), LDAMLoss(SHOWN), ClassWeighted(CrossEntropyLoss(), SHOWN)]
+)
 def test_counts_to_come_refuse_a_call(criterion):
     with pytest.raises(BadValue, match="needs class counts") as refused:
         criterion(torch.zeros(2, 2), torch.tensor([0, 1]))
@@ -116,7 +118,10 @@ def test_the_scale_of_the_softmax_is_said():
     assert BalancedSoftmaxLoss([3, 1]).logit_scale == CrossEntropyLoss().logit_scale == 1.0
 
 
-@pytest.mark.parametrize("criterion", [CrossEntropyLoss(), BalancedSoftmaxLoss([9] * 1000), LDAMLoss(range(1, 1001)), ClassWeighted(CrossEntropyLoss(), range(1, 1001))])
+@pytest.mark.parametrize(
+    "criterion",
+    [CrossEntropyLoss(), BalancedSoftmaxLoss([9] * 1000), LDAMLoss(range(1, 1001)), ClassWeighted(CrossEntropyLoss(), range(1, 1001))],
+)
 def test_a_thousand_classes(criterion):
     logits = torch.zeros(3, 1000, requires_grad=True)
     criterion(logits, torch.tensor([0, 500, 999])).backward()

@@ -1,5 +1,6 @@
 """Every criterion against a slow loop over its formula, against the authors' values, and against numerical gradients."""
 
+import itertools
 import math
 
 import pytest
@@ -254,4 +255,4 @@ def test_weights_sum_to_the_classes_that_have_images(counts, beta):
     assert made.sum().item() == pytest.approx(len(present), rel=1e-9)
     assert all((w == 0) == (n == 0) for w, n in zip(made.tolist(), counts, strict=True))
     ordered = sorted((n, w) for n, w in zip(counts, made.tolist(), strict=True) if n > 0)
-    assert all(a[1] >= b[1] * (1 - 1e-9) for a, b in zip(ordered, ordered[1:], strict=False))
+    assert all(a[1] >= b[1] * (1 - 1e-9) for a, b in itertools.pairwise(ordered))

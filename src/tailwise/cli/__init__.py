@@ -10,20 +10,52 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-COMMANDS = {
-    "demo": ("tailwise.cli.demo:demo", "The whole story on real digits, in a minute."),
-    "train": ("tailwise.cli.train:train", "Train one method with one seed."),
-    "compare": ("tailwise.cli.compare:compare", "Compare many methods over many seeds, equal parts once."),
-    "report": ("tailwise.cli.report:report", "Print the table of runs, or of a study, from their predictions."),
-    "methods": ("tailwise.cli.methods:methods", "List all methods and modifiers."),
-    "show": ("tailwise.cli.show:show", "Show one card: a method, modifier, network or recipe."),
-    "doctor": ("tailwise.cli.doctor:doctor", "Say what is installed, what runs here, and what the store holds."),
+COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "demo": (
+        "tailwise.cli.demo:demo",
+        "The whole story on real digits, in a minute.",
+        ("tailwise demo", "tailwise demo --json", "tailwise demo --out /tmp/demo"),
+    ),
+    "train": (
+        "tailwise.cli.train:train",
+        "Train one method with one seed.",
+        (
+            "tailwise train photos/ --method ldam-drw",
+            'tailwise train digits --recipe demo --method "ldam(max_margin=0.3)" --with sam --seed 1',
+            "tailwise train photos/ --method ./mine.py --set width=2 --set recipe.epochs=20",
+        ),
+    ),
+    "compare": (
+        "tailwise.cli.compare:compare",
+        "Compare many methods over many seeds, equal parts once.",
+        (
+            "tailwise compare photos/",
+            "tailwise compare photos/ --methods ce,la,ldam-drw,crt --seeds 5 --recipe quick",
+            'tailwise compare digits --recipe demo --tail exponential:50 --methods "ldam,ldam(max_margin=0.3),ldam+sam"',
+        ),
+    ),
+    "report": (
+        "tailwise.cli.report:report",
+        "Print the table of runs, or of a study, from their predictions.",
+        (
+            "tailwise report tailwise-out/demo-1a2b3c4d",
+            "tailwise report tailwise-out/demo-1a2b3c4d/runs/ce-seed0",
+            "tailwise report tailwise-out/demo-1a2b3c4d/runs/crt-seed* --json",
+        ),
+    ),
+    "methods": ("tailwise.cli.methods:methods", "List all methods and modifiers.", ("tailwise methods", "tailwise methods --json")),
+    "show": (
+        "tailwise.cli.show:show",
+        "Show one card: a method, modifier, network or recipe.",
+        ("tailwise show ldam-drw", "tailwise show cifar", "tailwise show resnet32"),
+    ),
+    "doctor": (
+        "tailwise.cli.doctor:doctor",
+        "Say what is installed, what runs here, and what the store holds.",
+        ("tailwise doctor", "tailwise doctor --json"),
+    ),
 }
-
-EPILOGUE = """Examples:
-  tailwise demo
-  tailwise compare photos/ --methods ce,la,ldam-drw,crt --seeds 3
-  tailwise show ldam-drw"""
+"""Name -> where the function is, one line of help, examples. Functions are imported when they are called."""
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -66,14 +98,15 @@ def run(words: list[str], debug: bool = False) -> int:
 
 def make_app():  # type: ignore[no-untyped-def]
     """Make the application; commands are named, not imported."""
-    from cyclopts import App
+    from cyclopts import App, Parameter
 
     from tailwise.version import __version__
 
     app = App(
         name="tailwise",
         help="The workbench for long-tailed image data.",
-        help_epilogue=EPILOGUE,
+        help_epilogue="`tailwise COMMAND --help` says more. Start with: tailwise demo",
+        default_parameter=Parameter(negative=""),
         help_format="plaintext",
         version=__version__,
         print_error=False,
@@ -81,8 +114,8 @@ def make_app():  # type: ignore[no-untyped-def]
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
-    for name, (place, help_line) in COMMANDS.items():
-        app.command(place, name=name, help=help_line)
+    for name, (place, help_line, examples) in COMMANDS.items():
+        app.command(place, name=name, help=help_line, help_epilogue="\n".join(("Examples:", *(f"  {line}" for line in examples))))
     return app
 
 

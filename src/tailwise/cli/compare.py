@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tailwise.cli.options import DataOptions, TrainingOptions, check_data_name, check_names, check_seeds
 
 if TYPE_CHECKING:
+    from tailwise.catalogue import Row
     from tailwise.study.compare import Study
     from tailwise.study.setup import Setup
+    from tailwise.study.tree import Tree
+    from tailwise.training import Plan
 
 
 def compare(
@@ -26,11 +30,6 @@ def compare(
     json: bool = False,
 ) -> None:
     """Compare methods over seeds; equal parts are trained once, and what is finished is not run again.
-
-    Examples:
-      tailwise compare photos/
-      tailwise compare photos/ --methods ce,la,ldam-drw,crt --seeds 5 --recipe quick
-      tailwise compare digits --recipe demo --split 50/10/40 --tail exponential:50 --methods "ldam,ldam(max_margin=0.3)"
 
     Parameters
     ----------
@@ -58,6 +57,7 @@ def compare(
 
     from tailwise.catalogue import parse_rows
     from tailwise.cli.progress import image_progress
+    from tailwise.cli.tables import print_json
     from tailwise.study.setup import make_setup
 
     t = training
@@ -65,12 +65,10 @@ def compare(
     with bar:
         setup = make_setup(reading.words(data), parse_rows(methods), t.recipe, t.net, t.setting, t.threads, t.device, progress=decoded)
     study = run_study(setup, seeds, out, force, dry_run, json)
-    if study is None:
-        return
-    if json:
-        print_study_json(study)
-        return
-    print_study(study)
+    if study is not None and json:
+        print_json(study_record(study))
+    elif study is not None:
+        print_study(study)
 
 
 def run_study(setup: Setup, seeds: int, out: Path | None, force: bool, dry_run: bool, quiet: bool) -> Study | None:
@@ -83,41 +81,53 @@ def run_study(setup: Setup, seeds: int, out: Path | None, force: bool, dry_run: 
     from tailwise.training import RunSettings
 
     folder = out or default_study(setup, range(seeds))
+    standing = None if dry_run else Study.standing(folder, setup, range(seeds))
+    if standing is not None:
+        if not quiet:
+            say(f"already done: {folder}")
+        return standing
     plans, tree = plan_study(setup, range(seeds))
-    if not quiet:
-        say(repr(setup.manifest))
-        for line in setup.manifest.provenance:
-            say(f"  {line}")
-        say(f"{len(setup.rows)} methods x {seeds} seeds on {setup.backbone}, recipe {setup.recipe.name}:")
-        for text, plan in plans.items():
-            say(f"  {text}")
-            for line in (*plan.sentences(), *(f"warning: {w}" for w in plan.warnings)):
-                say(f"    {line}")
-        more = ", and what is decided by results" if tree.undecided else ""
-        say(f"{tree.shared:,} steps instead of {tree.alone:,}: equal parts are trained once{more}; the store has {tree.stored:,}")
+    if quiet and dry_run:
+        print_json(plan_record(folder, plans, tree))
+    elif not quiet:
+        print_plan(setup, seeds, plans, tree)
     if dry_run:
-        if quiet:
-            print_json(
-                {
-                    "out": str(folder),
-                    "steps_alone": tree.alone,
-                    "steps_shared": tree.shared,
-                    "steps_stored": tree.stored,
-                    "plans": {text: plan.sentences() for text, plan in plans.items()},
-                    "warnings": [warning for plan in plans.values() for warning in plan.warnings],
-                }
-            )
         return None
-    done = (folder / "report.json").exists() and (folder / "study.json").exists() and Study.load(folder).is_finished
     progress = StepProgress(tree.ahead)
+
+    def begun(row: Row, seed: int) -> None:
+        progress.label(f"{row.text}, seed {seed}")
+
     with gently() as interrupted, progress.bar:
         settings = RunSettings(setup.store, setup.device, progress.watch, interrupted)
-        study = run_comparison(
-            setup, range(seeds), folder, settings, force, begun=lambda row, seed: progress.label(f"{row.text}, seed {seed}")
-        )
-    if done and not quiet and progress.trained == 0:
-        say(f"already done: {folder}")
-    return study
+        return run_comparison(setup, range(seeds), folder, settings, force, begun)
+
+
+def print_plan(setup: Setup, seeds: int, plans: Mapping[str, Plan], tree: Tree) -> None:
+    """Say in one line a stage what will happen, and what it costs."""
+    from tailwise.cli.tables import print_data, say
+
+    print_data(setup.manifest)
+    say(f"{len(setup.rows)} methods x {seeds} seeds on {setup.backbone}, recipe {setup.recipe.name}:")
+    for text, plan in plans.items():
+        say(f"  {text}")
+        for line in (*plan.sentences(), *(f"warning: {w}" for w in plan.warnings)):
+            say(f"    {line}")
+    more = ", beside what is decided by results" if tree.undecided else ""
+    say(f"{tree.shared:,} steps instead of {tree.alone:,}, since equal parts are trained once{more}; the store has {tree.stored:,}")
+
+
+def plan_record(folder: Path, plans: Mapping[str, Plan], tree: Tree) -> dict[str, Any]:
+    """Give the plan as plain values."""
+    return {
+        "schema": "tailwise.plan/1",
+        "out": str(folder),
+        "steps_alone": tree.alone,
+        "steps_shared": tree.shared,
+        "steps_stored": tree.stored,
+        "plans": {text: plan.sentences() for text, plan in plans.items()},
+        "warnings": [warning for plan in plans.values() for warning in plan.warnings],
+    }
 
 
 def print_study(study: Study) -> None:
@@ -131,15 +141,11 @@ def print_study(study: Study) -> None:
     say(f"Study: {study.folder} (report.json, report.md, report.csv, runs/)")
 
 
-def print_study_json(study: Study) -> None:
-    """Print the table and what sharing saved as JSON."""
-    from tailwise.cli.tables import print_json
-
-    print_json(
-        {
-            "schema": "tailwise.comparison/1",
-            "folder": str(study.folder),
-            "summary": study.summary().to_dict(),
-            "saving": study.saving().to_dict(),
-        }
-    )
+def study_record(study: Study) -> dict[str, Any]:
+    """Give the table and what sharing saved as plain values."""
+    return {
+        "schema": "tailwise.comparison/1",
+        "folder": str(study.folder),
+        "summary": study.summary().to_dict(),
+        "saving": study.saving().to_dict(),
+    }

@@ -8,34 +8,31 @@ METHODS = "ce,balanced-softmax,la,tau-norm,ldam-drw,crt"
 SEEDS = 3
 
 
-def demo(*, out: Path = Path("tailwise-out/demo"), force: bool = False, json: bool = False) -> None:
+def demo(*, out: Path | None = None, force: bool = False, json: bool = False) -> None:
     """Make scikit-learn's digits long-tailed and compare six methods over three seeds; about half a minute.
-
-    Examples:
-      tailwise demo
-      tailwise demo --json
-      tailwise demo --out /tmp/demo --force
 
     Parameters
     ----------
     out
-        Folder of the study.
+        Folder of the study. Default: tailwise-out/demo-<key>.
     force
         Put another study that stands there aside.
     json
         Print the table and what sharing saved as JSON.
     """
     from tailwise.catalogue import parse_rows
-    from tailwise.cli.compare import print_study, print_study_json, run_study
-    from tailwise.cli.tables import console, say
+    from tailwise.cli.compare import print_study, run_study, study_record
+    from tailwise.cli.tables import console, print_json, say
+    from tailwise.study.places import default_study
     from tailwise.study.setup import DataWords, make_setup
 
     words = DataWords("digits", split="50/10/40", tail="exponential:50", groups="thirds")
     setup = make_setup(words, parse_rows(METHODS), "demo")
+    out = out or default_study(setup, range(SEEDS), "demo")
     study = run_study(setup, SEEDS, out, force, dry_run=False, quiet=json)
     assert study is not None
     if json:
-        print_study_json(study)
+        print_json(study_record(study))
         return
     print_study(study)
     console.print()

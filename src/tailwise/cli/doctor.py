@@ -21,10 +21,6 @@ PACKAGES = (
 def doctor(*, json: bool = False) -> None:
     """Say which versions are installed, which device is used, and what the store holds.
 
-    Examples:
-      tailwise doctor
-      tailwise doctor --json
-
     Parameters
     ----------
     json

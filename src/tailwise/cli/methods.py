@@ -6,10 +6,6 @@ from __future__ import annotations
 def methods(*, json: bool = False) -> None:
     """List all methods and modifiers, from their cards; nothing is imported for it.
 
-    Examples:
-      tailwise methods
-      tailwise methods --json
-
     Parameters
     ----------
     json

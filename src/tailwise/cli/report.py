@@ -11,11 +11,6 @@ from tailwise.errors import BadData
 def report(*folders: Path, split: Literal["test", "val"] | None = None, json: bool = False) -> None:
     """Print the figures of one run, or the table of several runs or of a study, from their predictions.
 
-    Examples:
-      tailwise report tailwise-out/demo
-      tailwise report tailwise-out/demo/runs/ce-seed0
-      tailwise report tailwise-out/demo/runs/crt-seed* --json
-
     Parameters
     ----------
     folders

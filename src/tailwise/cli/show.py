@@ -13,11 +13,6 @@ NETWORK_FILES = ("resnet8", "resnet20", "resnet32", "resnet44", "resnet56", "fea
 def show(name: str, /, *, json: bool = False) -> None:
     """Show one card: a method's formula, source and knobs; a recipe's every value and where it comes from; a network's blocks.
 
-    Examples:
-      tailwise show ldam-drw
-      tailwise show cifar
-      tailwise show resnet32
-
     Parameters
     ----------
     name
@@ -79,18 +74,20 @@ def _plain_card(card: Any) -> dict[str, Any]:
     return {k: v for k, v in plain(card).items() if k != "part"}
 
 
-def _describe_recipe(recipe: Any, prefix: str = "") -> list[dict[str, str]]:
+def _describe_recipe(recipe: Any) -> list[dict[str, str]]:
+    """List every value with its source; of the recipe inside, for second stages, only what differs."""
     listed = []
     for field in dataclasses.fields(recipe):
         value = getattr(recipe, field.name)
-        if field.name in ("sources", "name"):
-            continue
+        source = recipe.sources.get(field.name, "the default of recipes")
         if field.name == "second" and value is not None:
-            listed += _describe_recipe(value, "second.")
-            listed[-1]["source"] = listed[-1]["source"] or recipe.sources.get("second", "")
-            continue
-        source = recipe.sources.get(field.name, "" if prefix else "the default of recipes")
-        listed.append({"name": prefix + field.name, "value": str(value), "source": source})
+            listed += [
+                {"name": f"second.{inner.name}", "value": str(getattr(value, inner.name)), "source": source}
+                for inner in dataclasses.fields(value)
+                if inner.name not in ("name", "sources", "second") and getattr(value, inner.name) != getattr(recipe, inner.name)
+            ]
+        elif field.name not in ("sources", "name"):
+            listed.append({"name": field.name, "value": str(value), "source": source})
     return listed
 
 

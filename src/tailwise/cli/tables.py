@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from tailwise.data import Manifest
     from tailwise.evaluation import Evaluation, Summary
 
 console = Console(highlight=False)
@@ -24,6 +25,13 @@ def print_json(value: Any) -> None:
 def say(text: str) -> None:
     """Print a line as it is, markup characters included."""
     console.print(Text(text), soft_wrap=True)
+
+
+def print_data(manifest: Manifest) -> None:
+    """Say what the data are, and what was done to them."""
+    say(repr(manifest))
+    for line in manifest.provenance:
+        say(f"  {line}")
 
 
 def print_summary(summary: Summary) -> None:

@@ -26,11 +26,6 @@ def train(
 ) -> None:
     """Train one method with one seed; what earlier runs share with it is not trained again.
 
-    Examples:
-      tailwise train photos/ --method ldam-drw
-      tailwise train digits --recipe demo --method "ldam(max_margin=0.3)" --with sam --seed 1
-      tailwise train photos/ --method ./mine.py --set width=2 --set recipe.epochs=20
-
     Parameters
     ----------
     data
@@ -55,8 +50,9 @@ def train(
     check_data_name(data)
 
     from tailwise.api import method_row
+    from tailwise.cli.compare import plan_record
     from tailwise.cli.progress import StepProgress, gently, image_progress
-    from tailwise.cli.tables import print_evaluation, print_json, say
+    from tailwise.cli.tables import print_data, print_evaluation, print_json, say
     from tailwise.study.places import default_run
     from tailwise.study.runs import execute, run_key, standing
     from tailwise.study.setup import make_setup
@@ -72,27 +68,15 @@ def train(
     folder = out or default_run(setup, row, seed)
     plan = setup.plan(row, seed)
     tree = make_tree([plan], setup.store)
-    quiet = json or None
-    if not quiet:
-        say(repr(setup.manifest))
-        for line in setup.manifest.provenance:
-            say(f"  {line}")
+    if json and dry_run:
+        print_json(plan_record(folder, {row.text: plan}, tree))
+    elif not json:
+        print_data(setup.manifest)
         say(f"{row.text} on {setup.backbone}, recipe {setup.recipe.name}, seed {seed}:")
         for line in (*plan.sentences(), *(f"warning: {w}" for w in plan.warnings)):
             say(f"  {line}")
         say(f"  {tree.shared:,} steps, of which the store has {tree.stored:,}")
     if dry_run:
-        if json:
-            print_json(
-                {
-                    "method": row.text,
-                    "out": str(folder),
-                    "plan": plan.sentences(),
-                    "warnings": list(plan.warnings),
-                    "steps": tree.shared,
-                    "steps_stored": tree.stored,
-                }
-            )
         return
     done = standing(folder, run_key(setup, row, seed), force) is not None
     progress = StepProgress(tree.ahead)

@@ -101,6 +101,8 @@ class TauNorm:
 
     tau: Tau = "val"
 
+    needs_linear_head = True
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "tau", checked_tau(self.tau))
 

@@ -1,4 +1,4 @@
-"""LDAM-DRW's CIFAR protocol to the letter."""
+"""LDAM-DRW's CIFAR protocol to the letter: `cifar_train.py` and `imbalance_cifar.py` of Cao et al., NeurIPS 2019."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ from tailwise.pixels import Normalise
 from tailwise.pixels.augment import Flip, PadCrop
 from tailwise.recipe import Recipe
 
-PUBLISHED = "cifar_train.py and imbalance_cifar.py of LDAM-DRW (Cao et al., NeurIPS 2019)"
+PUBLISHED = "LDAM-DRW, cifar_train.py"
 
 RECIPE = Recipe(
     name="cifar",

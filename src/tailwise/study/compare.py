@@ -49,6 +49,14 @@ class Study:
         runs = {text: tuple(Run.load(p) for p in found if (p / "run.json").exists()) for text, found in places.items()}
         return cls(folder, record, runs)
 
+    @classmethod
+    def standing(cls, folder: Path, setup: Setup, seeds: Sequence[int]) -> Study | None:
+        """Give the study in a folder when it is this one and finished, else None."""
+        if not (folder / "study.json").is_file() or not (folder / "report.json").is_file():
+            return None
+        study = cls.load(folder)
+        return study if study.is_finished and study.record["key"] == study_key(setup, seeds) else None
+
     @property
     def is_finished(self) -> bool:
         """Whether every row has all its seeds."""
@@ -128,6 +136,11 @@ def _run_name(row: Row, seed: int) -> str:
     return f"{slug(row.text)}-seed{seed}"
 
 
+def study_key(setup: Setup, seeds: Sequence[int]) -> str:
+    """Name a comparison by the keys of all its runs."""
+    return key_of([run_key(setup, row, seed) for row in setup.rows for seed in seeds])
+
+
 def _record(setup: Setup, seeds: Sequence[int]) -> dict[str, Any]:
     rows = {row.text: [_run_name(row, seed) for seed in seeds] for row in setup.rows}
     names = [name for found in rows.values() for name in found]
@@ -135,7 +148,7 @@ def _record(setup: Setup, seeds: Sequence[int]) -> dict[str, Any]:
         raise BadValue("two rows of the comparison would share a folder; name them more differently")
     return {
         "schema": STUDY,
-        "key": key_of([run_key(setup, row, seed) for row in setup.rows for seed in seeds]),
+        "key": study_key(setup, seeds),
         "data": setup.manifest.name,
         "provenance": list(setup.manifest.provenance),
         "rows": rows,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
+from importlib.metadata import version
+
 import torch
-import torchvision
 
 from tailwise.errors import BadValue
+
+
+LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow")
+"""Libraries whose version can reach a result's bits."""
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -33,7 +37,5 @@ def describe_numerics(device: torch.device, threads: int) -> dict[str, str]:
         "precision": "float32",
         "processes": "1",
         "threads": str(threads),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "numpy": np.__version__,
+        **{library: version(library) for library in LIBRARIES},
     }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tailwise.catalogue import Row
-from tailwise.specification import key_of
+from tailwise.study.compare import study_key
 from tailwise.study.runs import run_key, slug
 from tailwise.study.setup import Setup
 
@@ -18,7 +18,6 @@ def default_run(setup: Setup, row: Row, seed: int) -> Path:
     return OUT / f"{slug(setup.manifest.name)}-{slug(row.text)}-seed{seed}-{run_key(setup, row, seed)[:8]}"
 
 
-def default_study(setup: Setup, seeds: Sequence[int]) -> Path:
-    """Name a study's folder by data and key."""
-    keys = [run_key(setup, row, seed) for row in setup.rows for seed in seeds]
-    return OUT / f"{slug(setup.manifest.name)}-{key_of(keys)[:8]}"
+def default_study(setup: Setup, seeds: Sequence[int], name: str | None = None) -> Path:
+    """Name a study's folder by its data, or another name, and its key."""
+    return OUT / f"{slug(name or setup.manifest.name)}-{study_key(setup, seeds)[:8]}"

@@ -18,7 +18,7 @@ from tailwise.evaluation import Evaluation, Predictions, SplitPredictions, evalu
 from tailwise.posthoc import PostHoc, Scores
 from tailwise.records import RUN, plain, read_record
 from tailwise.specification import key_of
-from tailwise.store import replace_folder, whole_folder
+from tailwise.store import check_writable, replace_folder, whole_folder
 from tailwise.study.setup import Setup
 from tailwise.training import Outcome, RunSettings, run_method
 from tailwise.version import __version__
@@ -113,6 +113,7 @@ def execute(
     found = standing(folder, key, force)
     if found is not None:
         return found
+    check_writable(folder)
     outcome, posthoc = run_method(setup.root(seed), row.method, row.modifiers, settings)
     raw = _predictions(outcome, shared)
     predictions, said = apply_posthoc(raw, posthoc)

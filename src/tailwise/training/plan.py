@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from tailwise.counts import ClassCounts, is_uneven
 from tailwise.errors import BadValue, Clash
 from tailwise.method import About, Best, Net, Stage
-from tailwise.models import resolve
+from tailwise.models import LinearHead, resolve
 from tailwise.objective import Criterion, Objective, Supervised
 from tailwise.recipe import Recipe
 from tailwise.specification import fill_shown, key_of, room_digest, spec
@@ -42,7 +43,7 @@ class Root:
     seed: int
     numerics: Mapping[str, str]
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Key of the root."""
         return key_of(
@@ -196,22 +197,28 @@ def plan_method(root: Root, method: Any, modifiers: Iterable[Any] = ()) -> Plan:
             stage = stages.send(pending)
             undecided = bool(legs) and isinstance(legs[-1].stage.leaves, Best)
             leg = next_leg(root, stage, legs[-1] if legs else None)
-            if leg.length and not undecided:
+            if not undecided:
                 legs.append(leg)
             pending = _Pending()
     except StopIteration:
         pass
     except _Undecided:
         undecided = True
-    if not legs:
-        raise BadValue(f"{method} has no stage of at least one step; give recipe.epochs more than {root.recipe.epochs}")
+    if not any(leg.length for leg in legs):
+        raise BadValue(f"{method} has no step to train; give recipe.epochs more than {root.recipe.epochs}")
     posthoc = fill_posthoc(method, about, legs[-1])
     return Plan(tuple(legs), posthoc, undecided, tuple(prior_warnings(root.splits.counts.real, legs[-1], posthoc, method)))
 
 
 def fill_posthoc(method: Any, about: About, last: Leg) -> Any:
-    """Give a method's post-hoc part with the counts that its last stage showed."""
+    """Give a method's post-hoc part with the counts that its last stage showed.
+
+    Raises:
+        Clash: the part needs `W h + b`, and the last stage's head computes something else.
+    """
     part = method.posthoc(about)
+    if getattr(part, "needs_linear_head", False) and (not isinstance(last.net.head, LinearHead) or last.net.branches is not None):
+        raise Clash(f"{method} needs one linear head, and its base leaves {_describe(last.net.head)}; choose another base")
     return None if part is None else fill_shown(part, last.shown)
 
 

@@ -154,8 +154,7 @@ def run_method(root: Root, method: Any, modifiers: Iterable[Any], settings: RunS
         stage = next(stages)
         while True:
             leg = next_leg(root, stage, outcome.leg if outcome else None, outcome.state.step if outcome else None)
-            if leg.length or outcome is None:
-                outcome = _run_leg(root, leg, outcome, settings)
+            outcome = _run_leg(root, leg, outcome, settings)
             stage = stages.send(outcome)
     except StopIteration:
         pass
@@ -167,7 +166,8 @@ def run_method(root: Root, method: Any, modifiers: Iterable[Any], settings: RunS
 def _run_leg(root: Root, leg: Leg, before: Outcome | None, settings: RunSettings) -> Outcome:
     legs = (*(before.legs if before else ()), leg)
     run = LineRun(root, leg, settings, lambda: parent_of(root, leg, settings, legs))
-    state = _best(root, leg, legs, run, settings) if isinstance(leg.stage.leaves, Best) else run.reach(leg.stop)
+    chooses = isinstance(leg.stage.leaves, Best) and leg.length
+    state = _best(root, leg, legs, run, settings) if chooses else run.reach(leg.stop)
     seconds = state.seconds * leg.length / max(1, state.step)
     if before is None:
         return Outcome(root, legs, state, settings, run.trained, (seconds,), (state.log,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -51,6 +52,13 @@ class Splits:
 
     def identity(self, split: str) -> str:
         """Hash what of a split can reach a result: rows, contents, targets, weights, class names."""
+        return self._identities[split]
+
+    @cached_property
+    def _identities(self) -> dict[str, str]:
+        return {split: self._hash(split) for split in self.rows}
+
+    def _hash(self, split: str) -> str:
         rows = self.rows[split]
         digest = hashlib.sha256(self.contents[split].encode())
         digest.update("\x1f".join((*rows.ids, *self.classes)).encode())

@@ -1,0 +1,5 @@
+"""Runs on the tiny set."""
+
+from toy import run
+
+__all__ = ["run"]

@@ -1,0 +1,150 @@
+"""The decode-once store, and the rows that training takes from it."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tailwise.data.images import read_pixels
+from tailwise.errors import BadData
+from tailwise.pixels import Rows, pack, pixel_key
+from tailwise.store import Store
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Five 6 x 5 images."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    paths = []
+    for i, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (5, 6, 5, 3), dtype=np.uint8)):
+        paths.append(folder / f"{i}.png")
+        Image.fromarray(pixels).save(paths[-1])
+    return paths
+
+
+CONTENTS = ["a", "b", "c", "d", "e"]
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+def test_packs_what_is_decoded(files, store):
+    made = pack(files, CONTENTS, None, 3, store)
+    assert made.shape == (5, 6, 5, 3)
+    assert made.dtype == np.uint8
+    for i, path in enumerate(files):
+        np.testing.assert_array_equal(made[i], read_pixels(path))
+
+
+@pytest.mark.parametrize(("size", "channels", "shape"), [(4, 3, (4, 4, 3)), (4, 1, (4, 4, 1)), (None, 1, (6, 5, 1))])
+def test_packs_in_the_size_and_channels_asked_for(files, store, size, channels, shape):
+    made = pack(files, CONTENTS, size, channels, store)
+    assert made.shape == (5, *shape)
+    for i, path in enumerate(files):
+        np.testing.assert_array_equal(made[i], read_pixels(path, size, channels))
+
+
+def test_a_second_call_opens_no_file(files, store):
+    first = np.array(pack(files, CONTENTS, None, 3, store))
+    for path in files:
+        path.unlink()
+    np.testing.assert_array_equal(pack(files, CONTENTS, None, 3, store), first)
+
+
+def test_the_packed_array_is_mapped_and_cannot_be_written(files, store):
+    made = pack(files, CONTENTS, None, 3, store)
+    assert isinstance(made, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        made[0] = 0
+
+
+def test_other_contents_size_order_or_channels_are_other_keys():
+    keys = {
+        pixel_key(CONTENTS, 32, 3),
+        pixel_key(CONTENTS[::-1], 32, 3),
+        pixel_key(CONTENTS[:-1], 32, 3),
+        pixel_key(CONTENTS, 33, 3),
+        pixel_key(CONTENTS, None, 3),
+        pixel_key(CONTENTS, 32, 1),
+    }
+    assert len(keys) == 6
+    assert pixel_key(tuple(CONTENTS), 32, 3) == pixel_key(list(CONTENTS), 32, 3)
+
+
+def test_progress_counts_to_the_end(files, store):
+    said = []
+    pack(files, CONTENTS, None, 3, store, lambda done, total: said.append((done, total)))
+    assert said == [(i, 5) for i in range(1, 6)]
+
+
+def test_a_broken_image_leaves_nothing_behind(files, store):
+    files[3].write_bytes(b"no image")
+    with pytest.raises(BadData, match=r"3\.png") as refused:
+        pack(files, CONTENTS, None, 3, store)
+    assert "\n" not in str(refused.value)
+    assert not store.has("pixels", pixel_key(CONTENTS, None, 3))
+    assert list((store.root / "pixels").iterdir()) == []
+
+
+def test_a_mended_image_is_packed_at_the_next_call(files, store):
+    good = files[3].read_bytes()
+    files[3].write_bytes(b"")
+    with pytest.raises(BadData):
+        pack(files, CONTENTS, None, 3, store)
+    files[3].write_bytes(good)
+    assert pack(files, CONTENTS, None, 3, store).shape == (5, 6, 5, 3)
+
+
+@pytest.mark.parametrize("size", [(7, 7), (1, 5), (5, 1), (1, 1)])
+def test_images_of_several_sizes_are_refused(files, store, size):
+    """Never stretched, never repeated over the place of another."""
+    Image.new("RGB", size).save(files[2])
+    with pytest.raises(BadData):
+        pack(files, CONTENTS, None, 3, store)
+
+
+# --- rows ---------------------------------------------------------------------------------------------------------------
+
+PACKED = np.random.default_rng(1).integers(0, 256, (6, 2, 3, 3), dtype=np.uint8)
+
+
+def rows(**more) -> Rows:
+    given = {"ids": ("x", "y", "z"), "packed": PACKED, "positions": np.array([5, 0, 3]), "targets": np.array([1, 0, 1])}
+    return Rows(**{**given, **more})
+
+
+def test_rows_are_gathered_by_position():
+    made = rows().gather(np.array([2, 0, 2]))
+    assert made.dtype == torch.uint8
+    np.testing.assert_array_equal(made, PACKED[[3, 5, 3]])
+    assert len(rows()) == 3
+    assert rows().shape == (2, 3, 3)
+
+
+def test_gathered_rows_are_a_copy():
+    made = rows().gather(np.array([0]))
+    made.zero_()
+    assert PACKED[5].any()
+
+
+def test_features_are_rows_too():
+    features = np.arange(12, dtype=np.float32).reshape(6, 2)
+    made = rows(packed=features)
+    assert made.shape == (2,)
+    assert made.gather(np.array([1])).tolist() == [[0.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    "more", [{"ids": ("x",)}, {"positions": np.array([1])}, {"targets": np.array([1])}, {"weights": np.ones(2, np.float32)}]
+)
+def test_unequal_lengths_are_refused(more):
+    with pytest.raises(BadData, match="equally many"):
+        rows(**more)
+
+
+def test_unlabelled_rows_have_no_labels():
+    with pytest.raises(BadData, match="unlabelled"):
+        _ = rows(targets=None).labels
