@@ -249,7 +249,8 @@ def test_branches_give_an_axis_more():
 
 def test_branches_share_no_tensor():
     net = make(branches=Branches(3, 2))
-    places = [t.data_ptr() for t in (*net.parameters(), *net.buffers()) if t.numel()]
+    tensors = (*net.named_parameters(remove_duplicate=False), *net.named_buffers(remove_duplicate=False))
+    places = [tensor.data_ptr() for _, tensor in tensors]
     assert len(places) == len(set(places))
     assert [tuple(branch.names) for branch in net.branches] == [("stage2_1", "stage3_1")] * 3
     assert list(net.trunk) == ["stem", "stage1_1"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from training import seam_runs
 import torch
 
 from tailwise.store import Store
 from tailwise.training import Splits
+from training import seam_runs
 
 
 @pytest.fixture(autouse=True)

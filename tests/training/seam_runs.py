@@ -1,11 +1,10 @@
-"""A set, a recipe and runs for the tests of the loop; importable without pytest, so that a process can be killed."""
+"""A set, a recipe and runs for the tests of the loop."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import random
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from training import seam_objectives as seams
 import torch
 
 from tailwise.catalogue import parse_row
@@ -25,6 +23,7 @@ from tailwise.pixels.augment import PadCrop
 from tailwise.recipe import Recipe
 from tailwise.store import Store
 from tailwise.training import Outcome, Plan, Root, RunSettings, Splits, plan_method, run_method
+from training import seam_objectives as seams
 
 COUNTS = (28, 11, 6, 4)
 RECIPE = Recipe(
@@ -77,7 +76,9 @@ def image_splits() -> Splits:
 def feature_splits() -> Splits:
     """The same classes as vectors of twelve numbers."""
     labels = np.concatenate([np.repeat(np.arange(4), COUNTS), np.tile(np.arange(4), 12)])
-    return _splits(np.random.default_rng(1).normal(size=(len(labels), 12)).astype(np.float32) + np.eye(4, 12, dtype=np.float32)[labels], labels)
+    return _splits(
+        np.random.default_rng(1).normal(size=(len(labels), 12)).astype(np.float32) + np.eye(4, 12, dtype=np.float32)[labels], labels
+    )
 
 
 def _splits(packed: Any, labels: Any) -> Splits:
@@ -146,15 +147,3 @@ def differing(one: Outcome, other: Outcome) -> list[str]:
     a, b = one.state.tensors, other.state.tensors
     names: Sequence[str] = sorted(set(a) | set(b))
     return [n for n in names if n not in a or n not in b or a[n].dtype != b[n].dtype or not torch.equal(a[n], b[n])]
-
-
-def digest(outcome: Outcome) -> str:
-    """Hash a final state."""
-    sha = hashlib.sha256()
-    for name, tensor in sorted(outcome.state.tensors.items()):
-        sha.update(name.encode() + tensor.contiguous().numpy().tobytes())
-    return sha.hexdigest()
-
-
-if __name__ == "__main__":
-    print(digest(case(sys.argv[1], Store(Path(sys.argv[2])), keep_seconds=0.0)))

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from training import seam_objectives as seams
 import torch
-from training.seam_runs import make_root, train
 from torch import nn
 
 from tailwise.errors import BadValue
@@ -16,6 +14,8 @@ from tailwise.method import Learn, Stage, Start
 from tailwise.training.joint import Joint, choose_learning, set_modes
 from tailwise.training.line import make_loop
 from tailwise.training.plan import plan_method
+from training import seam_objectives as seams
+from training.seam_runs import make_root, train
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -154,7 +154,9 @@ def test_a_restarted_stage_begins_its_optimiser_anew() -> None:
     assert Start().clock == "continue"
 
 
-@pytest.mark.xfail(strict=True, reason="line.make_loop: fresh(objective) runs outside the fork, so layers made in __post_init__ are unseeded")
+@pytest.mark.xfail(
+    strict=True, reason="line.make_loop: fresh(objective) runs outside the fork, so layers made in __post_init__ are unseeded"
+)
 def test_layers_made_from_an_objectives_fields_are_seeded() -> None:
     @seams.dataclass(eq=False)
     class Early(seams.Queued):
@@ -169,7 +171,9 @@ def test_layers_made_from_an_objectives_fields_are_seeded() -> None:
     assert torch.equal(made[0], made[1])
 
 
-@pytest.mark.xfail(strict=True, reason="Loop.virtual runs outside the fork that loop.terms has: dropout there draws from the caller's generator")
+@pytest.mark.xfail(
+    strict=True, reason="Loop.virtual runs outside the fork that loop.terms has: dropout there draws from the caller's generator"
+)
 def test_dropout_in_a_virtual_step_is_seeded() -> None:
     method = seams.Stages(lambda about: [_with_dropout(stage) for stage in seams.bilevel().stages(about)])
     made = []

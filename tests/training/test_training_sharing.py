@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from training import seam_objectives as seams
-from training import seam_runs
-from training.seam_runs import STEPS, differing, train
 
 from tailwise.method import Stage
 from tailwise.store import Store
+from training import seam_objectives as seams
+from training import seam_runs
+from training.seam_runs import STEPS, differing, train
 
 
 def test_drw_starts_from_the_state_that_its_base_left(store: Store) -> None:

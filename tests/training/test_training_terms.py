@@ -6,12 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from training import seam_objectives as seams
-from training import seam_runs
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from training.seam_runs import RECIPE, differing, make_root, train
 from torch.nn.functional import cross_entropy
 
 from tailwise.errors import BadValue
@@ -23,6 +20,9 @@ from tailwise.training.line import make_loop
 from tailwise.training.loop import Loop
 from tailwise.training.plan import plan_method
 from tailwise.training.streams import StreamReader, cut, read_batch
+from training import seam_objectives as seams
+from training import seam_runs
+from training.seam_runs import RECIPE, differing, make_root, train
 
 
 def first_step(objective: Objective | Any, splits: Splits, step: int = 0, accumulate: int = 1) -> tuple[Loop, Batch, Clock]:
@@ -84,7 +84,7 @@ def test_a_term_for_a_whole_batch_cannot_be_accumulated(features: Splits) -> Non
     loop, batch, now = first_step(objective, features)
     assert loop.gradients(batch, now)
     loop, batch, now = first_step(objective, features, accumulate=2)
-    with pytest.raises(BadValue, match="recipe.accumulate=1"):
+    with pytest.raises(BadValue, match=r"recipe\.accumulate=1"):
         loop.gradients(batch, now)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tailwise.errors import BadValue, TailwiseError, UnknownName
@@ -119,6 +119,8 @@ def test_a_float_comes_back_from_its_text(value):
 
 @pytest.mark.fuzz
 @given(st.one_of(st.text(max_size=8), st.floats(), st.integers(), st.booleans(), st.none(), st.lists(st.integers(), max_size=2)))
+@example(float("inf"))
+@example(-float("inf"))
 def test_coercion_gives_the_type_or_one_line(value):
     for kind, allowed in ((int, int), (float, float), (bool, bool), (str, str)):
         said = "toy.knob is "

@@ -8,7 +8,6 @@ import torch
 
 from tailwise.errors import BadValue
 
-
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow")
 """Libraries whose version can reach a result's bits."""
 

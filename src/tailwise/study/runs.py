@@ -17,7 +17,7 @@ from tailwise.errors import OutputExists
 from tailwise.evaluation import Evaluation, Predictions, SplitPredictions, evaluate
 from tailwise.posthoc import PostHoc, Scores
 from tailwise.records import RUN, plain, read_record
-from tailwise.specification import key_of
+from tailwise.specification import key_of, spec
 from tailwise.store import check_writable, replace_folder, whole_folder
 from tailwise.study.setup import Setup
 from tailwise.training import Outcome, RunSettings, run_method
@@ -60,9 +60,14 @@ class Run:
 
 
 def run_key(setup: Setup, row: Row, seed: int) -> str:
-    """Name a run by all that decides it: the root, the row, and what it is measured on."""
+    """Name a run by all that decides it: the states that it goes through, what corrects them, and what it is measured on.
+
+    The method itself is in it too, with its code: stages that are decided by results are in no plan.
+    """
+    plan = setup.plan(row, seed)
     measured = {name: setup.splits.identity(name) for name in setup.splits.rows}
-    return key_of(setup.root(seed).key, setup.backbone, row.text, measured)
+    states = [[leg.line, leg.stop] for leg in plan.legs]
+    return key_of(states, spec(plan.posthoc), spec(row.method), [spec(modifier) for modifier in row.modifiers], measured)
 
 
 def slug(text: str) -> str:
