@@ -9,10 +9,11 @@ import ast
 import functools
 import hashlib
 import importlib
-import importlib.util
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.machinery import FileFinder, ModuleSpec, SourceFileLoader
+from importlib.util import decode_source
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -153,8 +154,8 @@ def _defined_in(module: ModuleType, kind: str) -> Any:
 def load_file(path: Path | str) -> type:
     """Load a user's own method from a Python file; its name in the catalogue is the file's name.
 
-    The module is compiled from the very text that its digest is taken of, and its neighbours in the same folder are imported
-    afresh, so that an edit between two calls in one process is seen.
+    The file, and the modules beside it that it imports, are compiled from the very text that their digests are taken of, afresh at
+    each call: an edit between two calls in one process is seen, and no stale bytecode is.
 
     Raises:
         BadData: no such file, or it does not define exactly one method.
@@ -162,31 +163,54 @@ def load_file(path: Path | str) -> type:
     path = Path(path).resolve()
     if not path.is_file():
         raise BadData(f"no file {path}; --method takes a name of `tailwise methods` or the path of a Python file")
-    source = path.read_text(encoding="utf-8")
     name = f"tailwise_user_{path.stem}_{hashlib.sha256(str(path.parent).encode()).hexdigest()[:8]}"
-    _forget_neighbours(path.parent)
+    folder = _FolderFinder(path.parent)
+    folder.forget()
     module = ModuleType(name)
     module.__file__ = str(path)
-    module.__dict__["__tailwise_source__"] = source
     sys.modules[name] = module
-    sys.path.insert(0, str(path.parent))
+    sys.meta_path.insert(0, folder)
     try:
-        exec(compile(source, str(path), "exec"), module.__dict__)
+        _FreshLoader(name, str(path)).exec_module(module)
     except SyntaxError as error:
-        raise BadData(f"{path}:{error.lineno}: {error.msg}; the file is no Python module") from None
+        raise BadData(f"{error.filename}:{error.lineno}: {error.msg}; the file is no Python module") from None
     finally:
-        sys.path.remove(str(path.parent))
-    made = _defined_in(module, "method")
-    made.catalogue_name = path.stem.replace("_", "-")
+        sys.meta_path.remove(folder)
+    made: type = _defined_in(module, "method")
+    made.catalogue_name = path.stem.replace("_", "-")  # type: ignore[attr-defined]
     return made
 
 
-def _forget_neighbours(folder: Path) -> None:
-    importlib.invalidate_caches()
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if file and Path(file).parent == folder and PACKAGE not in Path(file).parents:
-            del sys.modules[name]
+class _FreshLoader(SourceFileLoader):
+    """Compiles a module from its source, never from cached bytecode, and leaves the source with the module."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        source = decode_source(self.get_data(self.path))
+        module.__dict__["__tailwise_source__"] = source
+        exec(compile(source, self.path, "exec", dont_inherit=True), module.__dict__)
+
+
+class _FolderFinder:
+    """Finds the modules of one folder before all others, while a user's file is being loaded."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Find a module in the folder, or in a package inside it."""
+        places = [str(self.folder)] if path is None else [p for p in path if self.folder in Path(p).resolve().parents]
+        finders = (FileFinder(place, (_FreshLoader, [".py"])) for place in places)
+        return next((spec for finder in finders if (spec := finder.find_spec(name)) is not None and spec.loader is not None), None)
+
+    def forget(self) -> None:
+        """Drop earlier modules of this folder, and those of other folders that its own would be mistaken for."""
+        mine = {p.stem for p in self.folder.glob("*.py")} | {p.parent.name for p in self.folder.glob("*/__init__.py")}
+        for name, module in list(sys.modules.items()):
+            fresh = isinstance(getattr(module, "__loader__", None), _FreshLoader)
+            file = getattr(module, "__file__", None)
+            inside = file is not None and self.folder in Path(file).parents and PACKAGE not in Path(file).parents
+            if (inside and "site-packages" not in Path(str(file)).parts) or (fresh and name.split(".")[0] in mine):
+                del sys.modules[name]
 
 
 # --- the grammar: ldam, ldam(max_margin=0.3), ldam(paper), la(base=ldam-drw), ldam-drw+sam(rho=0.1), ./mine.py ------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -254,7 +255,7 @@ class Knobbed:
     def __str__(self) -> str:
         """Write the thing as one would type it: its name and the knobs that are not at their defaults."""
         changed = [
-            f"{f.name}={getattr(self, f.name)}"
+            f"{f.name}={'none' if getattr(self, f.name) is None else getattr(self, f.name)}"
             for f in dataclasses.fields(self)  # type: ignore[arg-type]
             if getattr(self, f.name) != default_of(f)
         ]
@@ -337,6 +338,8 @@ def with_knobs(thing: Any, settings: Mapping[str, Any], what: str) -> Any:
             if not dataclasses.is_dataclass(inner):
                 raise BadValue(f"{what}.{first} has no fields inside, so {path!r} names nothing")
             value = with_knobs(inner, {rest: value}, f"{what}.{first}")
+        elif isinstance(value, str) and dataclasses.is_dataclass(getattr(thing, first)) and known[first][0] is Any:
+            raise BadValue(f"{what}.{first} is {getattr(thing, first)}; set what is inside it, as in {first}.FIELD=VALUE")
         thing = dataclasses.replace(thing, **{first: coerce(value, known[first][0], f"{what}.{first}")})
     return thing
 
@@ -400,7 +403,7 @@ def _coerce_plain(value: Any, kind: type, where: str) -> Any:
         raise wrong
     try:
         made = kind(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise wrong from None
     if (kind is int and not isinstance(value, str) and made != value) or made != made:
         raise wrong
@@ -410,6 +413,8 @@ def _coerce_plain(value: Any, kind: type, where: str) -> Any:
 def _check_range(value: Any, knob_field: dataclasses.Field[Any], where: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return
+    if not math.isfinite(value):
+        raise BadValue(f"{where} is a finite number, got {value}")
     low, high, above = (knob_field.metadata.get(name) for name in ("low", "high", "above"))
     outside = (low is not None and value < low) or (high is not None and value > high) or (above is not None and value <= above)
     if outside:

@@ -169,6 +169,8 @@ class Criterion(Part):
     logit_scale: float = 1.0
 
     def __post_init__(self) -> None:
+        if getattr(self, "reduction", "mean") not in ("mean", "sum", "none"):
+            raise BadValue(f"{type(self).__name__}.reduction is 'mean', 'sum' or 'none', got {getattr(self, 'reduction', None)!r}")
         if not awaits_shown(self):
             self.prepare()
 
@@ -181,6 +183,8 @@ class Criterion(Part):
 
     def term(self, logits: Tensor, targets: Tensor) -> Term:
         """Give the loss of these rows as a term for the loop to reduce."""
+        if awaits_shown(self):
+            raise BadValue(f"{type(self).__name__} needs class counts: give one number a class instead of SHOWN")
         values, weights = self.rows(logits, targets)
         return Term(values, weights, self.divisor)
 
@@ -194,8 +198,6 @@ class Criterion(Part):
         Returns:
             A scalar, or (B,) weighted losses when the field `reduction` is `none`, or their sum when it is `sum`.
         """
-        if awaits_shown(self):
-            raise BadValue(f"{type(self).__name__} needs class counts: give one number a class instead of SHOWN")
         term = self.term(logits, targets)
         reduction = getattr(self, "reduction", "mean")
         if reduction == "none":
@@ -279,6 +281,8 @@ class Supervised(Objective):
 
 def mixed(first: Term, second: Term, share: Tensor) -> Term:
     """Mix two terms of the same rows: `share` of the first, the rest of the second, weights included."""
+    if first.weights is None and second.weights is None:
+        return Term(share * first.values + (1 - share) * second.values, None, first.divisor, first.factor)
     ones = torch.ones_like(first.values)
     w1 = ones if first.weights is None else first.weights
     w2 = ones if second.weights is None else second.weights
@@ -295,15 +299,15 @@ def weighted(term: Term, row_weights: Tensor | None) -> Term:
     return Term(term.values, weights, "weights" if term.weights is None else term.divisor, term.factor)
 
 
-def as_counts(counts: Any, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Turn class counts, one number a class, into a float64 tensor; formulas are computed in it and stored as float32.
+def as_counts(counts: Any) -> Tensor:
+    """Turn class counts, one number a class, into a (classes,) float64 tensor; constants of formulas are computed and kept in it.
 
     Raises:
-        BadValue: counts that are no flat list of non-negative numbers.
+        BadValue: counts that are no flat list of non-negative numbers, or all zero.
     """
     if not isinstance(counts, Tensor | np.ndarray | Sequence):
         raise BadValue(f"class counts are one number a class, got {counts!r}")
-    tensor = torch.as_tensor(np.asarray(counts, dtype=np.float64)).to(dtype)
-    if tensor.ndim != 1 or len(tensor) == 0 or bool((tensor < 0).any()) or not bool(torch.isfinite(tensor).all()):
-        raise BadValue(f"class counts are one finite number >= 0 a class in label order, got shape {tuple(tensor.shape)}")
+    tensor = torch.as_tensor(np.asarray(counts, dtype=np.float64))
+    if tensor.ndim != 1 or bool((tensor < 0).any()) or not bool(torch.isfinite(tensor).all()) or not bool(tensor.any()):
+        raise BadValue(f"class counts are one finite number >= 0 a class in label order, not all 0, got shape {tuple(tensor.shape)}")
     return tensor

@@ -11,8 +11,13 @@ Word = str | int
 
 def draw_key(seed: int, *purpose: Word) -> int:
     """Hash a seed and the words that name a draw into 128 bits."""
-    named = "\x1f".join(f"{type(word).__name__}:{word}" for word in (seed, *purpose))
+    named = "\x1f".join(f"{type(word).__name__}:{word}" for word in map(_plain, (seed, *purpose)))
     return int.from_bytes(hashlib.blake2b(named.encode(), digest_size=16).digest(), "little")
+
+
+def _plain(word: Word) -> Word:
+    """Make NumPy's whole numbers Python's: they name the same draw."""
+    return word if isinstance(word, str) else int(word)
 
 
 def generator(seed: int, *purpose: Word) -> np.random.Generator:

@@ -43,7 +43,7 @@ def spec(value: Any, where: str = "") -> Any:
         case float():
             if math.isnan(value):
                 raise NoSpecification(f"{where or 'a field'} is NaN; NaN equals nothing, so no result could be found again")
-            return value.hex()
+            return {"float": value.hex()}
         case list() | tuple():
             return [spec(item, f"{where}[{i}]") for i, item in enumerate(value)]
         case Mapping():
@@ -55,7 +55,7 @@ def spec(value: Any, where: str = "") -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return _dataclass_spec(value, where)
     if hasattr(value, "dtype") and hasattr(value, "shape"):
-        return _array_spec(value)
+        return _array_spec(value, where)
     raise NoSpecification(
         f"{where or 'a value'} is {type(value).__module__}.{type(value).__qualname__}, which has no specification; "
         "use plain values, arrays, or a dataclass defined in a file"
@@ -72,10 +72,20 @@ def _dataclass_spec(value: Any, where: str) -> dict[str, Any]:
     return {"part": f"{kind.__module__}:{kind.__qualname__}", "code": code_digest(kind), **({"fields": fields} if fields else {})}
 
 
-def _array_spec(array: Any) -> dict[str, Any]:
-    numbers = array.detach().cpu().contiguous().numpy() if hasattr(array, "detach") else array
-    digest = hashlib.sha256(numbers.tobytes()).hexdigest()
-    return {"array": str(numbers.dtype), "shape": list(numbers.shape), "sha256": digest}
+def _array_spec(array: Any, where: str) -> dict[str, Any]:
+    kind = str(array.dtype).removeprefix("torch.")
+    if kind == "object":
+        raise NoSpecification(f"{where or 'an array'} holds Python objects, which have no bytes to compare; use numbers")
+    if hasattr(array, "detach"):
+        data = bytes(array.detach().cpu().contiguous().reshape(-1).view(dtype=_torch_bytes()).numpy())
+    else:
+        data = array.tobytes()
+    return {"array": kind, "shape": list(array.shape), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def _torch_bytes() -> Any:
+    """Give torch's byte type; only a tensor asks for it, so torch is loaded already."""
+    return sys.modules["torch"].uint8
 
 
 def canonical(value: Any) -> str:
@@ -113,8 +123,10 @@ def fill_shown(value: Any, shown: tuple[float, ...]) -> Any:
 
 
 def awaits_shown(value: Any) -> bool:
-    """Say whether a field of this dataclass still waits for its stage's counts."""
-    return any(getattr(value, f.name) is SHOWN for f in dataclasses.fields(value))
+    """Say whether a field of this dataclass, or of a part inside it, still waits for its stage's counts."""
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return value is SHOWN
+    return any(awaits_shown(getattr(value, f.name)) for f in dataclasses.fields(value))
 
 
 # --- the code behind a part -------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from tailwise.counts import SHOWN, Counts, is_uneven
+from tailwise.errors import BadValue
 from tailwise.objective import Criterion, as_counts
 
 
@@ -46,7 +47,9 @@ class BalancedSoftmaxLoss(Criterion):
     shift: ClassVar[Tensor]
 
     def prepare(self) -> None:
-        """Compute tau log pi in float64 and keep it as float32."""
+        """Compute tau log pi in float64."""
+        if self.tau < 0:
+            raise BadValue(f"tau is at least 0, got {self.tau}")
         counts = as_counts(self.counts)
         shift = self.tau * torch.log(counts / counts.sum()) if self.tau else torch.zeros_like(counts)
         self.register_buffer("shift", shift, persistent=False)

@@ -29,7 +29,7 @@ def ldam_margins(counts: Counts, max_margin: float = 0.5) -> Tensor:
     [0.25, 0.5, 0.0]
     """
     n = as_counts(counts)
-    n_min = n[n > 0].min() if bool((n > 0).any()) else torch.ones(())
+    n_min = n[n > 0].min()
     return torch.where(n > 0, max_margin * (n_min / n.clamp_min(1e-300)) ** 0.25, 0.0)
 
 

@@ -100,9 +100,10 @@ def build(net: Net, shape: tuple[int, ...], classes: int) -> Chain | Branched:
 
 def describe(name: str, classes: int = 10) -> dict[str, Any]:
     """Describe a backbone for `tailwise show`: title, what it takes, blocks, width and parameters on 32 x 32 colour images."""
+    resolved = resolve(Net(), name)
     network = NETWORKS[name]
     shape = (32, 32, 3) if network.takes == "images" else (64,)
-    made = build(resolve(Net(), name), shape, classes)
+    made = build(resolved, shape, classes)
     return {
         "name": name,
         "title": network.title,

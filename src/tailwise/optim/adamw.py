@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+
+from tailwise.errors import BadValue
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,10 @@ class AdamW:
     weight_decay: float = 0.0
     beta1: float = 0.9
     beta2: float = 0.999
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate < math.inf:
+            raise BadValue(f"a learning rate is above 0 and finite, got {self.rate}")
 
     def make(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         """Make the torch optimiser for parameter groups that carry `lr` and `weight_decay`."""

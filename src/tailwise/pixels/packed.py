@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tailwise.data.images import read_pixels
+from tailwise.errors import BadData
 from tailwise.specification import key_of, room_digest
 from tailwise.store import Store
 
@@ -19,6 +20,11 @@ from tailwise.store import Store
 def pixel_key(contents: Sequence[str], size: int | None, channels: int) -> str:
     """Name a packed array: the images' content hashes in order, the rule of resizing, and the code that decodes."""
     return key_of(list(contents), size, channels, room_digest("data.images"))
+
+
+def _cores() -> int:
+    """Give the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def pack(
@@ -49,9 +55,12 @@ def pack(
         packed = np.lib.format.open_memmap(folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=(len(paths), *first.shape))
 
         def one(i: int) -> None:
-            packed[i] = read_pixels(paths[i], size, channels)
+            pixels = read_pixels(paths[i], size, channels)
+            if pixels.shape != first.shape:
+                raise BadData(f"{paths[i]} has shape {pixels.shape}, and {paths[0]} {first.shape}; bring all to one size")
+            packed[i] = pixels
 
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        with ThreadPoolExecutor(max_workers=_cores()) as pool:
             for done, _ in enumerate(pool.map(one, range(len(paths))), start=1):
                 if progress:
                     progress(done, len(paths))

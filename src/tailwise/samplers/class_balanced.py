@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tailwise.errors import BadValue
+
 
 @dataclass(frozen=True)
 class ClassBalancedSampler:
@@ -22,6 +24,10 @@ class ClassBalancedSampler:
     """
 
     per_class: int = 4
+
+    def __post_init__(self) -> None:
+        if self.per_class < 1:
+            raise BadValue(f"class-balanced sampling takes at least 1 image at a visit, got {self.per_class}")
 
     def rows(self, labels: NDArray[np.int64], rng: np.random.Generator, epoch: int, epochs: int) -> NDArray[np.int64]:
         """Give the rows of one epoch.

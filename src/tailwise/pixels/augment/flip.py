@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tailwise.errors import BadValue
 from tailwise.pixels.view import Drawn
 
 
@@ -20,6 +21,10 @@ class Flip:
     """
 
     share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise BadValue(f"a flip has a share in [0, 1], got {self.share}")
 
     def draw(self, rng: np.random.Generator, rows: int, height: int, width: int) -> Drawn:
         """Draw which rows are mirrored."""

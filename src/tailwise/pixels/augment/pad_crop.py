@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tailwise.errors import BadValue
 from tailwise.pixels.view import Drawn
 
 
@@ -23,6 +24,10 @@ class PadCrop:
 
     pad: int = 4
     fill: Literal["zeros", "edge"] = "zeros"
+
+    def __post_init__(self) -> None:
+        if self.pad < 0 or self.fill not in ("zeros", "edge"):
+            raise BadValue(f"a padded crop has a pad from 0 and fills with 'zeros' or 'edge', got {self.pad} and {self.fill!r}")
 
     def draw(self, rng: np.random.Generator, rows: int, height: int, width: int) -> Drawn:
         """Draw the corner of each crop in the padded image, 0 to 2 pad both ways."""

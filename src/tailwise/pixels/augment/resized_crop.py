@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from tailwise.errors import BadValue
 from tailwise.pixels.view import Drawn
 
 
@@ -27,6 +28,10 @@ class ResizedCrop:
 
     smallest: float = 0.08
     ratio: float = 4 / 3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.smallest <= 1 or self.ratio < 1:
+            raise BadValue(f"a resized crop has a smallest share in (0, 1] and a ratio from 1, got {self.smallest} and {self.ratio}")
 
     def draw(self, rng: np.random.Generator, rows: int, height: int, width: int) -> Drawn:
         """Draw boxes: top, left, height and width in pixels, whole numbers, (rows,) each."""
@@ -54,7 +59,7 @@ class ResizedCrop:
         xs = _grid(boxes["left"], boxes["width"], width)
         grid = torch.stack([xs[:, None, :].expand(-1, height, -1), ys[:, :, None].expand(-1, -1, width)], -1)
         pixels = images.permute(0, 3, 1, 2).to(torch.float32)
-        return grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False).permute(0, 2, 3, 1)
+        return grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False).permute(0, 2, 3, 1).contiguous()
 
 
 def _centred(height: int, width: int, ratio: float) -> tuple[int, int]:
