@@ -209,6 +209,8 @@ class _FolderFinder:
             fresh = isinstance(getattr(module, "__loader__", None), _FreshLoader)
             file = getattr(module, "__file__", None)
             inside = file is not None and self.folder in Path(file).parents and PACKAGE not in Path(file).parents
+            if name == "__main__" or name.startswith("tailwise_user_"):
+                continue
             if (inside and "site-packages" not in Path(str(file)).parts) or (fresh and name.split(".")[0] in mine):
                 del sys.modules[name]
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+import weakref
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -76,14 +78,14 @@ class About:
         groups: many, medium, few by the real counts.
         classes: class names in label order.
         epochs: length of the recipe.
-        image_size: height and width of a view; (1, 1) for features.
+        shape: of one row: (height, width, channels), or (D,) for feature vectors.
     """
 
     counts: ClassCounts
     groups: Groups
     classes: tuple[str, ...]
     epochs: int
-    image_size: tuple[int, int]
+    shape: tuple[int, ...]
 
 
 # --- stages: data made of parts ---------------------------------------------------------------------------------------
@@ -150,11 +152,14 @@ class Start:
         clock: `continue` keeps optimisers, averages and the clock; `restart` begins them anew.
         reset: patterns of tensors that are initialised again, the rest is carried over.
         drop: patterns of the earlier network's tensors that a new network does not have.
+        carry: (prefix before, prefix here) pairs of tensors that an objective takes up from elsewhere, as in
+            `("net.", "objective.teacher.")`; what it learnt itself goes on by name where its class stays.
     """
 
     clock: Literal["continue", "restart"] = "continue"
     reset: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
+    carry: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -187,7 +192,7 @@ class Stage:
         net: a network to build; None keeps the one found. The first stage fills what is None from the run.
         streams: named streams; `main` sets the length of an epoch, the others go round.
         mixing: a mixing part applied to `main`, or None.
-        learn: which parameters learn, first match first; None for the recipe's.
+        learn: which parameters learn, first match first; `recipe` stands for the recipe's own entries, as None does for all.
         optimisers: named optimiser parts beside the recipe's `main`.
         gradient: a gradient rule part such as SAM, or None for the plain gradient.
         average: an averaging part such as EMA, or None.
@@ -204,7 +209,7 @@ class Stage:
     net: Net | None = None
     streams: Mapping[str, Stream] = field(default_factory=lambda: {"main": Stream()})
     mixing: Any = None
-    learn: tuple[Learn, ...] | None = None
+    learn: tuple[Learn | Literal["recipe"], ...] | None = None
     optimisers: Mapping[str, Any] = field(default_factory=dict)
     gradient: Any = None
     average: Any = None
@@ -262,8 +267,51 @@ class Knobbed:
         return display_name(type(self)) + (f"({','.join(changed)})" if changed else "")
 
 
+class Undecided(Exception):
+    """Raised when a method looks at a result that is not there yet."""
+
+
+class Pending:
+    """Stands for a stage's result while planning; looking at it raises `Undecided`."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise Undecided
+
+
+Stages = Generator["Stage", Any, None]
+
+
+def relay(stages: Iterable[Stage], change: Callable[[Stage], Stage] = lambda stage: stage) -> Stages:
+    """Yield stages, each changed, and hand the result of each to the method that may look at it.
+
+    Args:
+        stages: a method's; a generator is sent the results, a list does not ask.
+        change: applied to each stage.
+    """
+    made = iter(stages)
+    result: Any = None
+    while True:
+        try:
+            stage = made.send(result) if isinstance(made, Generator) else next(made)
+        except StopIteration:
+            return
+        result = yield change(stage)
+
+
 class Method(Knobbed):
     """A method of the field. Subclasses are frozen dataclasses with `@method(Card(...))`; their fields are its knobs."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let `stages` give any iterable, and others `yield from` it."""
+        super().__init_subclass__(**kwargs)
+        if "stages" in vars(cls):
+            written = vars(cls)["stages"]
+
+            @functools.wraps(written)
+            def stages(self: Method, about: About) -> Stages:
+                return relay(written(self, about))
+
+            cls.stages = stages  # type: ignore[method-assign]
 
     def stages(self, about: About) -> Iterable[Stage]:
         """Yield the stages, in order. `result = yield stage` gives what the stage left, for methods that decide by it."""
@@ -294,6 +342,7 @@ def method(card: Card) -> Callable[[K], K]:
     def attach(kind: K) -> K:
         kind.card = card
         code_digest(kind)
+        knobs(kind)
         return kind
 
     return attach
@@ -315,10 +364,15 @@ def default_of(knob_field: dataclasses.Field[Any]) -> Any:
     return knob_field.default
 
 
+_known_knobs: weakref.WeakKeyDictionary[type, dict[str, tuple[Any, dataclasses.Field[Any]]]] = weakref.WeakKeyDictionary()
+
+
 def knobs(kind: type) -> dict[str, tuple[Any, dataclasses.Field[Any]]]:
-    """List the knobs of a dataclass: name -> (declared type, field)."""
-    hints = typing.get_type_hints(kind)
-    return {f.name: (hints[f.name], f) for f in dataclasses.fields(kind)}
+    """List the knobs of a dataclass: name -> (declared type, field). Types are looked up once, while the module is at hand."""
+    if kind not in _known_knobs:
+        hints = typing.get_type_hints(kind)
+        _known_knobs[kind] = {f.name: (hints[f.name], f) for f in dataclasses.fields(kind)}
+    return _known_knobs[kind]
 
 
 def with_knobs(thing: Any, settings: Mapping[str, Any], what: str) -> Any:

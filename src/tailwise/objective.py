@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -135,6 +135,12 @@ class Term:
             return torch.tensor(float(self.values.numel()), dtype=self.values.dtype, device=self.values.device)
         return self.weights.detach().sum()
 
+    def __post_init__(self) -> None:
+        wanted = 0 if self.divisor == "batch" else 1
+        if self.values.ndim != wanted or (self.weights is not None and self.weights.shape != self.values.shape):
+            shapes = [tuple(t.shape) for t in (self.values, self.weights) if t is not None]
+            raise BadValue(f"a term has one value and one weight a row, or is a scalar of the whole batch; got shapes {shapes}")
+
 
 Terms = Mapping[str, Term]
 
@@ -209,7 +215,14 @@ class Objective(Part):
     """What a stage optimises, with its own state: queues, centres, experts, momentum copies as buffers and submodules.
 
     Only `loss` must be written. An objective never stores the network, and nothing of it is exported unless its predictor holds it.
+
+    Attributes:
+        compares_rows: whether rows of a batch are compared with each other, so that a batch cannot be cut into parts.
+        descends: whether `step` ends in `loop.descend`, so that a gradient rule such as SAM takes effect.
     """
+
+    compares_rows: ClassVar[bool] = False
+    descends: ClassVar[bool] = True
 
     def build(self, net: nn.Module, about: About) -> None:
         """Make modules and buffers that need the network's widths. Runs once, seeded, with the network in eval mode."""
@@ -226,7 +239,10 @@ class Objective(Part):
         loop.descend(batch, now)
 
     def event(self, what: str, loop: Any) -> None:
-        """Hear of `stage_start`, `epoch_start` and `epoch_end`; what it changes must be state, or a resumed run would differ."""
+        """Hear of `stage_start`, `epoch_start` and `epoch_end`; `loop.now` is the clock.
+
+        What it changes must be state, or a resumed run would differ.
+        """
 
     def predictor(self, net: nn.Module) -> nn.Module:
         """Give the module that is evaluated and exported; its logits are on the scale of the loss's softmax."""
@@ -265,18 +281,31 @@ class Supervised(Objective):
     criterion: Criterion
 
     def loss(self, net: nn.Module, batch: Batch, now: Clock) -> Term:
-        """Apply the criterion; where rows were mixed, to both labels by their shares (Zhang et al., ICLR 2018, section 2)."""
-        main = batch["main"]
-        logits = net(main.images).logits
-        term = self.criterion.term(logits, main.labels)
-        if "mixed_targets" in main.extra:
-            term = mixed(term, self.criterion.term(logits, main.extra["mixed_targets"]), main.extra["share"])
-        return weighted(term, main.extra.get("weight"))
+        """Apply the criterion to the logits; to the mean over branches where the network has some, as predictions do."""
+        logits = net(batch["main"].images).logits
+        return supervised(self.criterion, logits.mean(1) if logits.ndim == 3 else logits, batch["main"])
 
     def predictor(self, net: nn.Module) -> nn.Module:
         """Give the network, its logits times the criterion's scale."""
         scale = self.criterion.logit_scale
         return net if scale == 1.0 else Scaled(net, scale)
+
+
+def supervised(criterion: Criterion, logits: Tensor, sample: Sample) -> Term:
+    """Apply a criterion to the labels of a sample, with all that the sample says of them.
+
+    Where rows were mixed, to both labels by their shares (Zhang et al., ICLR 2018, section 2); where rows have weights, with these.
+    An objective of one's own that calls this keeps mixing, weights and deferred re-weighting working.
+
+    Args:
+        criterion: the loss.
+        logits: (B, C).
+        sample: the rows.
+    """
+    term = criterion.term(logits, sample.labels)
+    if "mixed_targets" in sample.extra:
+        term = mixed(term, criterion.term(logits, sample.extra["mixed_targets"]), sample.extra["share"])
+    return weighted(term, sample.extra.get("weight"))
 
 
 def mixed(first: Term, second: Term, share: Tensor) -> Term:

@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import shutil
+import socket
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -66,7 +67,8 @@ def whole_folder(final: Path, fill: Callable[[Path], None]) -> Path:
     """
     with writing(final):
         final.parent.mkdir(parents=True, exist_ok=True)
-        pending = final.parent / f"{PENDING}{final.name}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        _sweep_dead(final.parent)
+        pending = final.parent / f"{PENDING}{final.name}-{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         pending.mkdir()
         try:
             fill(pending)
@@ -80,6 +82,29 @@ def whole_folder(final: Path, fill: Callable[[Path], None]) -> Path:
         finally:
             shutil.rmtree(pending, ignore_errors=True)
     return final
+
+
+def _host() -> str:
+    """Give this machine's name without the dashes that part the names of pending folders."""
+    return socket.gethostname().replace("-", "_") or "here"
+
+
+def _sweep_dead(parent: Path) -> None:
+    """Delete the pending folders of processes of this machine that are no more."""
+    for left in parent.glob(f"{PENDING}*-{_host()}-*-*"):
+        owner = left.name.rsplit("-", 2)[1]
+        if owner.isdigit() and not _is_alive(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def whole_file(final: Path, data: bytes) -> Path:

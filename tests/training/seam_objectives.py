@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,26 +15,23 @@ from torch.nn.functional import cross_entropy, normalize
 
 from tailwise.losses.cross_entropy import CrossEntropyLoss
 from tailwise.losses.ldam import LDAMLoss
-from tailwise.method import About, Best, Card, Learn, Net, Stage, Start, Stream
+from tailwise.method import About, Best, Card, Learn, Method, Net, Stage, Start, Stream
 from tailwise.models import Branches
 from tailwise.objective import Batch, Clock, Criterion, Objective, Out, Scaled, Term
 from tailwise.optim import AdamW
 from tailwise.samplers import ClassBalancedSampler
 
 
-class Stages:
+@dataclass(frozen=True)
+class Stages(Method):
     """A method made of a function from what is known of the data to stages."""
 
     card = Card(title="stages of a test", family="baseline")
 
-    def __init__(self, make: Callable[[About], Iterable[Stage]]) -> None:
-        self.make = make
+    make: Any = None
 
     def stages(self, about: About) -> Iterable[Stage]:
         return self.make(about)
-
-    def posthoc(self, about: About) -> Any:
-        return None
 
     def __str__(self) -> str:
         return "stages of a test"
@@ -77,8 +74,7 @@ class Growing(Objective):
     cut: str = "stage3_1"
 
     def build(self, net: nn.Module, about: About) -> None:
-        channels = next(net.parameters()).shape[1]
-        width = net.body(torch.zeros(1, channels, *about.image_size), stop=self.cut).shape[1]
+        width = net.body(torch.zeros(1, about.shape[2], *about.shape[:2]), stop=self.cut).shape[1]
         self.change = nn.Conv2d(width, width, 3, padding=1)
         self.centres = nn.Parameter(torch.zeros(len(about.classes), width))
 

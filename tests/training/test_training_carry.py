@@ -155,13 +155,11 @@ def test_constants_of_a_stage_are_its_own() -> None:
     assert float(weights.max() / weights.min()) > 2
 
 
-@pytest.mark.xfail(strict=True, reason="Loop.restore(whole=False): a tensor that the stage resets keeps the momentum of the old one")
 def test_what_is_reset_has_no_momentum_of_its_past() -> None:
     loop, _, _ = begun(two(weighted(start=Start(reset=("net.head.*",)))))
     assert loop.net.head.weight not in loop.optimisers["main"].state
 
 
-@pytest.mark.xfail(strict=True, reason="Loop.restore(whole=False): a tensor that the stage resets keeps the average of the old one")
 def test_what_is_reset_has_no_average_of_its_past() -> None:
     from tailwise.optim import EMA
 

@@ -154,9 +154,6 @@ def test_a_restarted_stage_begins_its_optimiser_anew() -> None:
     assert Start().clock == "continue"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="line.make_loop: fresh(objective) runs outside the fork, so layers made in __post_init__ are unseeded"
-)
 def test_layers_made_from_an_objectives_fields_are_seeded() -> None:
     @seams.dataclass(eq=False)
     class Early(seams.Queued):
@@ -171,9 +168,6 @@ def test_layers_made_from_an_objectives_fields_are_seeded() -> None:
     assert torch.equal(made[0], made[1])
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Loop.virtual runs outside the fork that loop.terms has: dropout there draws from the caller's generator"
-)
 def test_dropout_in_a_virtual_step_is_seeded() -> None:
     method = seams.Stages(lambda about: [_with_dropout(stage) for stage in seams.bilevel().stages(about)])
     made = []

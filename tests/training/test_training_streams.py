@@ -151,14 +151,12 @@ def test_row_weights_reach_the_loss() -> None:
     assert leg.shown != (28.0, 11.0, 6.0, 4.0)
 
 
-@pytest.mark.xfail(strict=True, reason="plan.resolve_stage: an epoch has the steps of the split, not of what the sampler draws")
 @pytest.mark.parametrize("count", [20, 100])
 def test_an_epoch_is_as_long_as_what_its_sampler_draws(count: int) -> None:
     _, leg = leg_of({"main": Stream(sampler=seams.FirstRows(count))})
     assert leg.steps == -(-count // 16)
 
 
-@pytest.mark.xfail(strict=True, reason="plan.weighted_counts: the labels of an unlabelled test stream reach SHOWN, and so every prior")
 def test_labels_of_an_unlabelled_stream_reach_no_prior() -> None:
     whole = replace(image_splits(), allowed=frozenset({"test"}))
     lopsided = replace(whole, rows={**whole.rows, "test": replace(whole.rows["test"], targets=np.zeros(24, dtype=np.int64))})
@@ -166,7 +164,6 @@ def test_labels_of_an_unlabelled_stream_reach_no_prior() -> None:
     assert shown[0] == shown[1]
 
 
-@pytest.mark.xfail(strict=True, raises=BadData, reason="plan.weighted_counts asks an unlabelled main stream for labels")
 def test_an_unlabelled_split_may_be_the_main_stream() -> None:
     whole = image_splits()
     rows = {**whole.rows, "web": replace(whole.rows["test"], targets=None)}

@@ -131,16 +131,14 @@ def test_an_average_of_decay_zero_is_the_live_network() -> None:
 def test_cutting_keeps_every_row_of_main_once_and_in_order(rows: int, other: int, parts: int) -> None:
     pieces = cut({"main": _sample(rows), "other": _sample(other)}, parts)
     assert torch.cat([piece["main"].index for piece in pieces]).tolist() == list(range(rows))
-    assert max(len(p["main"]) for p in pieces) <= -(-rows // min(parts, rows))
+    assert max(len(p["main"]) for p in pieces) <= -(-rows // min(parts, rows, other))
 
 
-@pytest.mark.xfail(strict=True, reason="streams.cut: rows of a second stream are lost with the parts that a short main leaves out")
 def test_cutting_a_short_batch_keeps_every_row_of_a_second_stream() -> None:
     pieces = cut({"main": _sample(1), "other": _sample(16)}, 4)
     assert sum(len(piece["other"]) for piece in pieces) == 16
 
 
-@pytest.mark.xfail(strict=True, reason="streams.cut: a stream with fewer rows than parts gives empty samples to the loss")
 def test_no_part_of_a_batch_is_empty_of_a_stream() -> None:
     pieces = cut({"main": _sample(16), "other": _sample(2)}, 4)
     assert all(len(piece["other"]) for piece in pieces)
@@ -150,7 +148,6 @@ def _sample(rows: int) -> Sample:
     return Sample((torch.arange(rows).float()[:, None],), torch.zeros(rows, dtype=torch.long), torch.arange(rows))
 
 
-@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="Loop.reduce: stacks an empty list when every factor is zero")
 def test_a_loss_all_of_whose_factors_are_zero_rests(features: Splits) -> None:
     loop, batch, now = first_step(seams.Termwise((1.0,) * 4, factor=0.0, main_factor=0.0), features)
     assert loop.gradients(batch, now) == {}
@@ -180,7 +177,6 @@ def test_a_term_counts_its_rows() -> None:
     assert Term(values.sum(), divisor="batch").denominator() == 1
 
 
-@pytest.mark.xfail(strict=True, raises=KeyError, reason="line._check_finite: a step that makes its own updates counts no loss")
 def test_a_step_that_never_descends_can_be_trained() -> None:
     @seams.dataclass(eq=False)
     class OwnStep(seams.Queued):
@@ -190,7 +186,6 @@ def test_a_step_that_never_descends_can_be_trained() -> None:
     train(seams.Stages(lambda about: [Stage(objective=OwnStep())]))
 
 
-@pytest.mark.xfail(strict=True, reason="Loop.run_step: rows kept outside loop.gradients are never settled, and pile up")
 def test_rows_kept_by_a_step_of_its_own_are_settled(images: Splits) -> None:
     @seams.dataclass(eq=False)
     class OwnStep(seams.Events):

@@ -8,7 +8,7 @@ from typing import Any
 
 from tailwise.errors import Clash
 from tailwise.losses.class_weighted import ClassWeighted
-from tailwise.method import About, Card, Modifier, Stage, Start, knob, modifier
+from tailwise.method import About, Card, Modifier, Pending, Stage, Start, Undecided, knob, modifier, relay
 from tailwise.specification import fresh
 
 
@@ -35,15 +35,26 @@ class DRW(Modifier):
 
     def modify(self, stages: Iterable[Stage], about: About) -> Iterator[Stage]:
         """Yield the stages, the last one cut in two."""
-        waiting: Stage | None = None
-        for stage in stages:
-            if waiting is not None:
-                yield waiting
-            waiting = stage
-        if waiting is None:
-            return
-        yield replace(waiting, until=self.start * waiting.until)
-        yield replace(_weighted(waiting, about, self.beta), net=None, start=Start(), name="deferred re-weighting")
+        *earlier, last = _known(stages)
+        start = self.start * last.until
+        if earlier and last.start.clock == "continue" and start < earlier[-1].until:
+            raise Clash(f"drw would start at {start:g} of the training, and the base's last stage begins at {earlier[-1].until:g} only")
+        yield from relay(earlier)
+        yield replace(last, until=start)
+        yield replace(_weighted(last, about, self.beta), net=None, start=Start(), name="deferred re-weighting")
+
+
+def _known(stages: Iterable[Stage]) -> list[Stage]:
+    """List all stages before the first one runs: which one is the last must be known."""
+    made, known = relay(stages), []
+    try:
+        known.append(next(made))
+        while True:
+            known.append(made.send(Pending()))
+    except StopIteration:
+        return known
+    except Undecided:
+        raise Clash("drw must know which stage is the last, and this method decides that by results") from None
 
 
 def _weighted(stage: Stage, about: About, beta: float) -> Stage:

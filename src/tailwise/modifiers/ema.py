@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from tailwise.method import About, Card, Modifier, Stage, knob, modifier
+from tailwise.method import About, Card, Modifier, Stage, knob, modifier, relay
 from tailwise.optim.ema import EMA
 
 
@@ -29,7 +29,6 @@ class WithEMA(Modifier):
     decay: float = knob(0.999, low=0.0, high=0.9999999, help="d; 0 evaluates the live weights")
     warm_up: bool = knob(True, help="whether d starts low, so that early weights are forgotten")
 
-    def modify(self, stages: Iterable[Stage], about: About) -> Iterator[Stage]:
-        """Yield the stages with the average."""
-        for stage in stages:
-            yield replace(stage, average=EMA(self.decay, self.warm_up))
+    def modify(self, stages: Iterable[Stage], about: About) -> Iterable[Stage]:
+        """Give the stages with the average."""
+        return relay(stages, lambda stage: replace(stage, average=EMA(self.decay, self.warm_up)))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from tailwise.method import About, Card, Modifier, Stage, knob, modifier
+from tailwise.method import About, Card, Modifier, Stage, knob, modifier, relay
 from tailwise.optim.sam import SAM
 
 
@@ -32,7 +32,6 @@ class WithSAM(Modifier):
     rho: float = knob(0.05, low=0.0, help="radius in weight space; 0 is the plain gradient")
     adaptive: bool = knob(False, help="whether the radius scales with the weights")
 
-    def modify(self, stages: Iterable[Stage], about: About) -> Iterator[Stage]:
-        """Yield the stages with the rule."""
-        for stage in stages:
-            yield replace(stage, gradient=SAM(self.rho, self.adaptive))
+    def modify(self, stages: Iterable[Stage], about: About) -> Iterable[Stage]:
+        """Give the stages with the rule."""
+        return relay(stages, lambda stage: replace(stage, gradient=SAM(self.rho, self.adaptive)))

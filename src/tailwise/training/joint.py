@@ -80,18 +80,27 @@ def carry_network(net: nn.Module, earlier: Mapping[str, Tensor], start: Start) -
         raise Clash(f"tensor {lost[0]} of the earlier network has no place here: keep the network, or name it in Start(drop=...)")
 
 
-def carry_objective(objective: nn.Module, earlier: Mapping[str, Tensor], start: Start) -> None:
+def carry_objective(objective: nn.Module, earlier: Mapping[str, Tensor], start: Start, same: bool) -> None:
     """Copy what an earlier objective learnt, by name; an objective's new tensors stay as `build` made them.
+
+    Args:
+        objective: built.
+        earlier: tensors of the state before.
+        start: of the stage; its `carry` also takes tensors from elsewhere, a teacher from the network before for instance.
+        same: whether the earlier objective was of the same class; only then do equal names mean equal things.
 
     Raises:
         Clash: a tensor of the same name and another shape.
     """
+    found = {n: t for n, t in earlier.items() if n.startswith("objective.")} if same else {}
+    for source, target in start.carry:
+        found |= {target + n.removeprefix(source): t for n, t in earlier.items() if n.startswith(source)}
     for name, tensor in objective.state_dict().items():
         full = f"objective.{name}"
-        if full in earlier and not matches(full, start.reset):
-            if earlier[full].shape != tensor.shape:
-                raise Clash(f"tensor {full} was {tuple(earlier[full].shape)}, here {tuple(tensor.shape)}: name it in Start(reset=...)")
-            tensor.copy_(earlier[full])
+        if full in found and not matches(full, start.reset):
+            if found[full].shape != tensor.shape:
+                raise Clash(f"tensor {full} was {tuple(found[full].shape)}, here {tuple(tensor.shape)}: name it in Start(reset=...)")
+            tensor.copy_(found[full])
 
 
 def build_objective(joint: Joint, about: About, seed: int, step: int) -> None:

@@ -18,7 +18,7 @@ from tailwise.store import Store
 from tailwise.training.joint import Joint, build_objective, carry_network, carry_objective, forked, initialise
 from tailwise.training.loop import Loop
 from tailwise.training.plan import Leg, Root, about_leg
-from tailwise.training.states import State, drop_inner, load_state, nearest_state, save_state
+from tailwise.training.states import State, class_name, drop_inner, drop_state, load_state, nearest_state, save_state
 from tailwise.training.streams import StreamReader, read_batch
 
 KEEP_SECONDS = 60.0
@@ -79,21 +79,21 @@ def make_loop(root: Root, leg: Leg, parent: State | None, device: torch.device) 
     with forked(root.seed, "init", "network", leg.origin):
         net = build(leg.net, root.splits.shape, len(root.splits.classes))
     initialise(net, root.seed, leg.origin)
-    joint = Joint(net, fresh(leg.stage.objective))
+    with forked(root.seed, "build", leg.origin):
+        joint = Joint(net, fresh(leg.stage.objective))
     goes_on = parent is not None and leg.stage.start.clock == "continue"
-    earlier = {}
+    earlier = parent.left(live=goes_on and leg.stage.average is not None) if parent is not None else {}
     if parent is not None:
-        keeps_both = goes_on and leg.stage.average is not None
-        earlier = {n: t for n, t in parent.tensors.items() if "/" not in n} if keeps_both else parent.left()
         carry_network(net, earlier, leg.stage.start)
     build_objective(joint, about_leg(root, leg), root.seed, leg.origin)
-    carry_objective(joint.objective, earlier, leg.stage.start)
+    if parent is not None:
+        carry_objective(joint.objective, earlier, leg.stage.start, same=parent.objective == class_name(leg.stage.objective))
     joint.to(device=device)
     if len(root.splits.shape) == 3:
         joint.to(memory_format=torch.channels_last)
     loop = Loop(joint, leg, root.seed, device)
     if parent is not None and goes_on:
-        loop.restore(parent.tensors, whole=False)
+        loop.go_on(parent.tensors)
     return loop
 
 
@@ -140,16 +140,17 @@ class LineRun:
     def _train(self, state: State | None, stop: int, at_epoch: Callable[[State], None] | None) -> State:
         loop = make_loop(self.root, self.leg, self.parent() if self.leg.parent else None, self.settings.device)
         if state is not None:
-            loop.restore(state.tensors, whole=True)
+            loop.restore(state.tensors)
         leg, settings = self.leg, self.settings
         readers = {n: StreamReader(n, s, self.root, leg, settings.device) for n, s in leg.stage.streams.items()}
         log = list(state.log) if state else []
         begun, before, kept = time.perf_counter(), state.seconds if state else 0.0, time.perf_counter()
-        cuts = {(leg.recipe.epoch_at(share) - leg.epoch) * leg.steps for share in leg.recipe.shares()}
+        cuts = self.cuts
 
         def now_state(step: int) -> State:
             tensors = {name: tensor.detach().clone() for name, tensor in loop.tensors()}
-            return State(leg.line, step, tensors, tuple(log), before + time.perf_counter() - begun)
+            seconds = before + time.perf_counter() - begun
+            return State(leg.line, step, tensors, tuple(log), seconds, class_name(leg.stage.objective))
 
         for step in range(state.step if state else 0, stop):
             batch, now = read_batch(readers, leg, step, self.root.seed)
@@ -175,12 +176,19 @@ class LineRun:
                 raise KeyboardInterrupt
         return now_state(stop)
 
-    def keep(self, state: State) -> None:
-        """Store a state that others will want."""
+    @property
+    def cuts(self) -> set[int]:
+        """Steps of the line whose states are kept for others to start from."""
+        return {(self.leg.recipe.epoch_at(share) - self.leg.epoch) * self.leg.steps for share in self.leg.recipe.shares()}
+
+    def keep_instead(self, state: State, before: int | None) -> None:
+        """Store the best state so far, and drop the one that was best before unless others want it."""
         save_state(self.settings.store, state, inner=False)
+        if before is not None and before != state.step and before not in self.cuts:
+            drop_state(self.settings.store, self.leg.line, before)
 
     def _check_finite(self, record: Mapping[str, Any]) -> None:
-        if not math.isfinite(record["loss"]):
+        if not all(math.isfinite(value) for name, value in record.items() if name.startswith("loss")):
             raise Stopped(
                 f"the loss is no longer finite in epoch {record['epoch']} (by step {record['step']}, learning rate {record['rate']:g}); "
                 "try a smaller --set recipe.optimiser.rate, or --set recipe.clip=5"

@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from tailwise.errors import BadValue
 from tailwise.objective import Batch, Clock, Objective, Term
-from tailwise.training.joint import Joint, choose_learning, forked, set_modes
+from tailwise.training.joint import Joint, choose_learning, forked, matches, set_modes
 from tailwise.training.plan import Leg
 from tailwise.training.streams import cut
 
@@ -26,7 +26,8 @@ class Loop:
         joint: network and objective.
         leg: what is trained.
         seed: of the run.
-        averaged: name -> averaged tensor, where the stage averages.
+        averaged: name -> averaged tensor of the network and of what learns, where the stage averages; queues and copies are not.
+        now: the clock of this step.
         meter: name -> running sum on the device, read once an epoch.
     """
 
@@ -35,12 +36,13 @@ class Loop:
         self.leg = leg
         self.seed = seed
         self.device = device
-        self.chosen = choose_learning(joint, leg.stage.learn or ())
+        self.chosen = choose_learning(joint, leg.learn)
         self.learning = {name: p for parameters in self.chosen.values() for name, p in parameters.items()}
         self.optimisers = self._make_optimisers()
         self.averaged: dict[str, Tensor] = {}
         if leg.stage.average is not None:
-            self.averaged = {name: tensor.detach().clone() for name, tensor in joint.state_dict().items()}
+            mine = {n: t for n, t in joint.state_dict().items() if n.startswith("net.") or n in self.learning}
+            self.averaged = {name: tensor.detach().clone() for name, tensor in mine.items()}
         self.meter: dict[str, Tensor] = {}
         self._kept: dict[str, Tensor] = {}
         set_modes(joint, leg.stage.frozen_norm)
@@ -76,20 +78,24 @@ class Loop:
 
     def run_step(self, batch: Batch, now: Clock) -> None:
         """Make one step: the objective's, then the average, then what settles once a step."""
+        self.now = now
         self._set_rate(now)
-        if now.step == 0:
-            if now.total == self.leg.origin:
-                self.objective.event("stage_start", self)
-            self.objective.event("epoch_start", self)
-        self._kept = {}
-        self.objective.step(self, batch, now)
-        if self.leg.stage.average is not None:
-            self.leg.stage.average.update(self.averaged, self.joint.state_dict(), now.total - self.leg.base)
-        with torch.no_grad():
-            self.objective.settle(self.net, self._kept, now)
-        self._count("rows", torch.tensor(float(len(batch["main"])), device=self.device))
-        if now.step == now.steps - 1:
-            self.objective.event("epoch_end", self)
+        with forked(self.seed, "step", now.total, device=self.device):
+            if now.step == 0:
+                if now.total == self.leg.origin:
+                    self.objective.event("stage_start", self)
+                self.objective.event("epoch_start", self)
+            self._kept, self._rows = {}, len(batch["main"])
+            self.objective.step(self, batch, now)
+            self._kept |= self.objective.take_kept()
+            with torch.no_grad():
+                self.objective.settle(self.net, self._kept, now)
+            if self.leg.stage.average is not None:
+                live = self.joint.state_dict()
+                self.leg.stage.average.update(self.averaged, {name: live[name] for name in self.averaged}, now.total - self.leg.base)
+            self._count("rows", torch.tensor(float(len(batch["main"])), device=self.device))
+            if now.step == now.steps - 1:
+                self.objective.event("epoch_end", self)
 
     def _set_rate(self, now: Clock) -> None:
         part = self.leg.recipe.optimiser
@@ -203,7 +209,7 @@ class Loop:
     def reduce(self, terms: Mapping[str, Term]) -> Tensor:
         """Reduce terms to a scalar; a term whose factor is zero is left out."""
         reduced = [t.factor * (t.numerator() / _divisor(t.denominator())) for t in terms.values() if t.factor]
-        return torch.stack(reduced).sum() if len(reduced) != 1 else reduced[0]
+        return sum(reduced[1:], reduced[0]) if reduced else torch.zeros((), device=self.device)
 
     def parameters(self, optimiser: str = "main") -> dict[str, nn.Parameter]:
         """Give the learning parameters of one optimiser, by name."""
@@ -216,7 +222,8 @@ class Loop:
         return lambda *inputs: functional_call(self.net, {**buffers, **inner}, inputs)
 
     def update(self, scalar: Tensor, optimiser: str) -> None:
-        """Differentiate a scalar and step one optimiser."""
+        """Differentiate a scalar, step one optimiser, and log the scalar under the optimiser's name."""
+        self._count(f"loss.{optimiser}", scalar.detach() * self._rows)
         held = self.parameters(optimiser)
         gradients = torch.autograd.grad(scalar, list(held.values()), allow_unused=True)
         self.apply({n: g for n, g in zip(held, gradients, strict=True) if g is not None}, only=optimiser)
@@ -248,28 +255,26 @@ class Loop:
                 if isinstance(value, Tensor):
                     yield parameter_name, slot, value
 
-    def restore(self, tensors: Mapping[str, Tensor], whole: bool) -> None:
-        """Take up a state's tensors.
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take up a state of this line, whole."""
+        self.joint.load_state_dict({n: t for n, t in tensors.items() if "/" not in n}, strict=True)
+        self._take(tensors, reset=())
+        self.meter = {n.removeprefix("meter/"): t.clone().to(self.device) for n, t in tensors.items() if n.startswith("meter/")}
 
-        Args:
-            tensors: by name, as `tensors` yields them.
-            whole: whether the state is one of this line, so that everything is taken; otherwise only the slots of optimisers and
-                the average go on, where this stage has them too.
-        """
-        by_name = self.learning
+    def go_on(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take up optimisers' slots and averages of the state before, where this stage has them too and does not reset them."""
+        self._take(tensors, self.leg.stage.start.reset)
+
+    def _take(self, tensors: Mapping[str, Tensor], reset: tuple[str, ...]) -> None:
         for name, tensor in tensors.items():
             kind, _, rest = name.partition("/")
             if kind == "opt":
                 optimiser, parameter, slot = rest.split("/")
-                if optimiser in self.optimisers and parameter in self.parameters(optimiser):
-                    self.optimisers[optimiser].state[by_name[parameter]][slot] = tensor.clone().to(_slot_device(slot, self.device))
-            elif kind == "average" and rest in self.averaged:
+                held = self.parameters(optimiser).get(parameter) if optimiser in self.optimisers else None
+                if held is not None and not matches(parameter, reset):
+                    self.optimisers[optimiser].state[held][slot] = tensor.clone().to(_slot_device(slot, self.device))
+            elif kind == "average" and rest in self.averaged and not matches(rest, reset):
                 self.averaged[rest].copy_(tensor)
-            elif kind == "meter" and whole:
-                self.meter[rest] = tensor.clone().to(self.device)
-        if whole:
-            own = {n: t for n, t in tensors.items() if "/" not in n}
-            self.joint.load_state_dict(own, strict=True)
 
 
 def _slot_device(slot: str, device: torch.device) -> torch.device:

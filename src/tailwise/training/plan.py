@@ -7,18 +7,22 @@ a number of steps. Equal stages that continue are one line. So sharing between m
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from tailwise.counts import ClassCounts, is_uneven
 from tailwise.errors import BadValue, Clash
-from tailwise.method import About, Best, Net, Stage
+from tailwise.method import About, Best, Learn, Net, Pending, Stage, Stages, Stream, Undecided, relay
 from tailwise.models import LinearHead, resolve
 from tailwise.objective import Criterion, Objective, Supervised
 from tailwise.recipe import Recipe
+from tailwise.seeds import generator
 from tailwise.specification import fill_shown, key_of, room_digest, spec
+from tailwise.training.joint import forked
 from tailwise.training.splits import Splits
 
 CODE = ("training", "pixels", "models", "objective", "seeds", "specification")
@@ -91,6 +95,11 @@ class Leg:
     shown: tuple[float, ...]
 
     @property
+    def learn(self) -> tuple[Learn, ...]:
+        """Which parameters learn, first match first."""
+        return tuple(entry for entry in self.stage.learn or () if isinstance(entry, Learn))
+
+    @property
     def length(self) -> int:
         """Steps of this stage."""
         return self.stop - self.start
@@ -106,8 +115,8 @@ class Leg:
             _describe(loss),
             f"rows by {_describe(sampler)}" if sampler else "every row once an epoch",
         ]
-        if stage.learn and [learn.pattern for learn in stage.learn] != ["*"]:
-            said.append("only " + ", ".join(learn.pattern for learn in stage.learn) + " learn")
+        if [entry.pattern for entry in self.learn] != ["*"]:
+            said.append("only " + ", ".join(entry.pattern for entry in self.learn) + " learn")
         if stage.start.reset:
             said.append("anew: " + ", ".join(stage.start.reset))
         said += [_describe(part) for part in (stage.mixing, stage.gradient, stage.average) if part is not None]
@@ -155,29 +164,23 @@ class Plan:
         return said
 
 
-class _Undecided(Exception):
-    """Raised when a method looks at a result that is not there yet."""
+def stages_of(method: Any, modifiers: Iterable[Any], about: About, seed: int) -> Stages:
+    """Give a method's stages through its modifiers, as a generator that takes the result of each.
 
-
-class _Pending:
-    """Stands for a stage's result while planning; looking at it ends the plan."""
-
-    def __getattr__(self, name: str) -> Any:
-        raise _Undecided
-
-
-def stages_of(method: Any, modifiers: Iterable[Any], about: About) -> Generator[Stage, Any, None]:
-    """Give a method's stages through its modifiers, as a generator that takes the result of each."""
-    stages = method.stages(about)
-    for modifier in modifiers:
-        stages = modifier.modify(stages, about)
-    made = iter(stages)
+    A part that makes layers when it is described draws under a generator of its own, never the caller's.
+    """
+    with forked(seed, "describe"):
+        stages = method.stages(about)
+        for modifier in modifiers:
+            stages = modifier.modify(stages, about)
+    made = relay(stages)
     result: Any = None
     while True:
-        try:
-            stage = made.send(result) if hasattr(made, "send") else next(made)
-        except StopIteration:
-            return
+        with forked(seed, "describe"):
+            try:
+                stage = made.send(result)
+            except StopIteration:
+                return
         result = yield stage
 
 
@@ -190,7 +193,7 @@ def plan_method(root: Root, method: Any, modifiers: Iterable[Any] = ()) -> Plan:
     modifiers = tuple(modifiers)
     about = root.splits.about(root.recipe.epochs)
     legs: list[Leg] = []
-    stages = stages_of(method, modifiers, about)
+    stages = stages_of(method, modifiers, about, root.seed)
     undecided, pending = False, None
     try:
         while not undecided:
@@ -199,10 +202,10 @@ def plan_method(root: Root, method: Any, modifiers: Iterable[Any] = ()) -> Plan:
             leg = next_leg(root, stage, legs[-1] if legs else None)
             if not undecided:
                 legs.append(leg)
-            pending = _Pending()
+            pending = Pending()
     except StopIteration:
         pass
-    except _Undecided:
+    except Undecided:
         undecided = True
     if not any(leg.length for leg in legs):
         raise BadValue(f"{method} has no step to train; give recipe.epochs more than {root.recipe.epochs}")
@@ -266,9 +269,7 @@ def resolve_stage(root: Root, stage: Stage, recipe: Recipe, first: bool) -> tupl
     """Fill what a stage leaves open, and count its steps an epoch and the rows that it shows."""
     root.splits.check_streams(stage)
     main = stage.streams["main"]
-    rows = root.splits.rows[main.split]
-    real = root.splits.counts.real
-    shown = tuple(float(n) for n in (weighted_counts(root.splits, main.split) if main.sampler is None else main.sampler.shown(real)))
+    shown = tuple(float(n) for n in (shown_by(root.splits, main) if main.sampler is None else main.sampler.shown(root.splits.counts.real)))
     objective: Objective = fill_shown(stage.objective or Supervised(stage.criterion), shown)
     net = stage.net or (Net() if first else None)
     resolved = replace(
@@ -276,12 +277,38 @@ def resolve_stage(root: Root, stage: Stage, recipe: Recipe, first: bool) -> tupl
         criterion=None,
         objective=objective,
         net=None if net is None else resolve(net, root.backbone),
-        learn=stage.learn or recipe.learn,
+        learn=tuple(_learning(stage, recipe)),
         streams={name: fill_shown(stream, shown) for name, stream in stage.streams.items()},
         mixing=fill_shown(stage.mixing, shown),
     )
-    batch = batch_size(main, recipe)
-    return resolved, -(-len(rows) // batch), shown
+    _check_objective(objective, resolved, recipe)
+    return resolved, -(-_epoch_rows(root, main, recipe) // batch_size(main, recipe)), shown
+
+
+def _learning(stage: Stage, recipe: Recipe) -> Iterator[Learn]:
+    for entry in stage.learn or ("recipe",):
+        yield from recipe.learn if entry == "recipe" else (entry,)
+
+
+def _epoch_rows(root: Root, main: Stream, recipe: Recipe) -> int:
+    """Count the rows of an epoch: those of the split, or as many as the sampler draws."""
+    rows = root.splits.rows[main.split]
+    if main.sampler is None:
+        return len(rows)
+    return len(main.sampler.rows(rows.labels, generator(root.seed, "order", "main", 0, 0), 0, recipe.epochs))
+
+
+def _check_objective(objective: Objective, stage: Stage, recipe: Recipe) -> None:
+    """Refuse what an objective says it cannot do.
+
+    Raises:
+        Clash: accumulated parts under an objective that compares rows, a gradient rule under one that makes its own steps.
+    """
+    name = type(objective).__name__
+    if recipe.accumulate > 1 and objective.compares_rows:
+        raise Clash(f"{name} compares the rows of a batch with each other, so a batch cannot be cut into parts; set recipe.accumulate=1")
+    if stage.gradient is not None and not objective.descends:
+        raise Clash(f"{name} makes its own steps, which {_describe(stage.gradient)} cannot change; leave one of them out")
 
 
 def batch_size(stream: Any, recipe: Recipe) -> int:
@@ -289,15 +316,15 @@ def batch_size(stream: Any, recipe: Recipe) -> int:
     return int(stream.batch_size or max(1, round(recipe.batch_size * stream.batch_share)))
 
 
-def weighted_counts(splits: Splits, split: str) -> tuple[float, ...]:
-    """Count rows a class, each with its weight: what a stream shows that takes every row once an epoch."""
-    rows, totals = splits.rows[split], [0.0] * len(splits.classes)
-    if split == "train" and rows.weights is None:
+def shown_by(splits: Splits, stream: Stream) -> tuple[float, ...]:
+    """Count rows a class, each with its weight, of a stream that shows every row once an epoch.
+
+    Where labels are not shown, the training counts stand: what a prior is made of must not come from labels that nobody may see.
+    """
+    rows = splits.rows[stream.split]
+    if not stream.labelled or rows.targets is None or rows.targets.ndim != 1 or (stream.split == "train" and rows.weights is None):
         return tuple(float(n) for n in splits.counts.real)
-    weights = rows.weights if rows.weights is not None else [1.0] * len(rows)
-    for label, weight in zip(rows.labels.tolist(), weights, strict=True):
-        totals[label] += float(weight)
-    return tuple(totals)
+    return tuple(np.bincount(rows.targets, rows.weights, minlength=len(splits.classes)).tolist())
 
 
 def prior_warnings(real: tuple[int, ...], last: Leg, posthoc: Any, method: Any) -> Iterator[str]:

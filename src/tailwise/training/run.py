@@ -74,21 +74,22 @@ class Outcome:
         return loop.objective.predictor(loop.net).eval()
 
     def logits(self, split: str) -> NDArray[np.float32]:
-        """Give (N, C) logits of a split."""
-        return self._sweep(split)[0]
-
-    def accuracy(self, split: str = "val", metric: str = "macro_accuracy") -> float:
-        """Measure on a split that may decide something.
+        """Give (N, C) logits of a split that may decide something.
 
         Raises:
-            BadValue: `test` decides nothing.
+            BadValue: `test` decides nothing, unless the user allows it as a training stream.
+            BadData: the data have no such split.
         """
-        if split == "test":
+        if split == "test" and split not in self.root.splits.allowed:
             raise BadValue("split 'test' decides nothing; a method looks at 'val', which --split 80/10/10 sets aside")
         if split not in self.root.splits.rows:
             raise BadData(f"the data have no split {split!r} to decide on; set some of train aside with --split 80/10/10")
-        rows = self.root.splits.rows[split]
-        measured = METRICS[metric](rows.labels, self.logits(split), len(self.root.splits.classes))
+        return self._sweep(split)[0]
+
+    def accuracy(self, split: str = "val", metric: str = "macro_accuracy") -> float:
+        """Measure on a split that may decide something; raises as `logits`."""
+        logits = self.logits(split)
+        measured = METRICS[metric](self.root.splits.rows[split].labels, logits, len(self.root.splits.classes))
         if measured is None:
             raise BadData(f"split {split!r} has no rows to decide on; set some of train aside with --split 80/10/10")
         return measured
@@ -148,7 +149,7 @@ def run_method(root: Root, method: Any, modifiers: Iterable[Any], settings: RunS
         KeyboardInterrupt: asked to stop; the same call goes on from there.
     """
     about = root.splits.about(root.recipe.epochs)
-    stages = stages_of(method, tuple(modifiers), about)
+    stages = stages_of(method, tuple(modifiers), about, root.seed)
     outcome: Outcome | None = None
     try:
         stage = next(stages)
@@ -195,9 +196,10 @@ def _best(root: Root, leg: Leg, legs: tuple[Leg, ...], run: LineRun, settings: R
         return all(s in scores for s in needed) and (not needed or load_state(settings.store, leg.line, chosen(step)) is not None)
 
     def score(state: State) -> None:
+        before = chosen(state.step - 1) if any(leg.start < s < state.step for s in scores) else None
         scores[state.step] = Outcome(root, legs, state, settings).accuracy(best.split, best.metric)
         if chosen(state.step) == state.step:
-            run.keep(state)
+            run.keep_instead(state, before)
         write_json(path, {str(s): value for s, value in sorted(scores.items())})
 
     if not usable(leg.stop):

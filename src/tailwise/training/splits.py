@@ -15,6 +15,8 @@ from tailwise.groups import Groups
 from tailwise.method import About, Stage
 from tailwise.pixels import Rows
 
+MEASURED = ("val", "test")
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -47,8 +49,7 @@ class Splits:
 
     def about(self, epochs: int, counts: ClassCounts | None = None) -> About:
         """Tell a method what it may know."""
-        size = (self.shape[0], self.shape[1]) if len(self.shape) == 3 else (1, 1)
-        return About(counts or self.counts, self.groups, self.classes, epochs, size)
+        return About(counts or self.counts, self.groups, self.classes, epochs, self.shape)
 
     def identity(self, split: str) -> str:
         """Hash what of a split can reach a result: rows, contents, targets, weights, class names."""
@@ -76,7 +77,7 @@ class Splits:
         for name, stream in stage.streams.items():
             if stream.split not in self.rows:
                 raise BadData(f"stream {name!r} wants split {stream.split!r}, and the data have {', '.join(self.rows)}")
-            if stream.split != "train" and stream.split not in self.allowed:
+            if stream.split in MEASURED and stream.split not in self.allowed:
                 raise Clash(
                     f"stream {name!r} would train on split {stream.split!r}, which is measured on; allow it by name, or draw it from train"
                 )

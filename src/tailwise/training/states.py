@@ -29,6 +29,7 @@ class State:
         tensors: everything by name: `net.*`, `objective.*`, `opt/<optimiser>/<parameter>/<slot>`, `average/*`, `meter/*`.
         log: one record an epoch, of this line from its start.
         seconds: spent on this line up to here, by whoever trained it.
+        objective: class of the objective whose tensors these are.
     """
 
     line: str
@@ -36,12 +37,20 @@ class State:
     tensors: Mapping[str, Tensor]
     log: tuple[Mapping[str, Any], ...] = ()
     seconds: float = 0.0
+    objective: str = ""
 
-    def left(self) -> dict[str, Tensor]:
-        """Give the tensors that a stage leaves to one that begins anew: averaged ones where it averages."""
+    def left(self, live: bool = False) -> dict[str, Tensor]:
+        """Give the tensors that a stage leaves: averaged ones where it averages, unless the live ones are asked for."""
         plain = {n: t for n, t in self.tensors.items() if "/" not in n}
+        if live:
+            return plain
         averaged = {n.removeprefix("average/"): t for n, t in self.tensors.items() if n.startswith("average/")}
         return plain | averaged
+
+
+def class_name(objective: object) -> str:
+    """Name the class of an objective: what it learnt is carried over to the same class only."""
+    return f"{type(objective).__module__}:{type(objective).__qualname__}"
 
 
 def _name(step: int) -> str:
@@ -51,6 +60,8 @@ def _name(step: int) -> str:
 def save_state(store: Store, state: State, inner: bool) -> None:
     """Store a state; `inner` ones, in the middle of an epoch, are the first to go when the store is full."""
     if store.has("states", state.line, _name(state.step)):
+        if not inner:
+            store.path("states", state.line, _name(state.step), "inner").unlink(missing_ok=True)
         return
 
     def fill(folder: Path) -> None:
@@ -63,6 +74,7 @@ def save_state(store: Store, state: State, inner: bool) -> None:
             "sha256": hashlib.sha256(data).hexdigest(),
             "log": list(state.log),
             "seconds": state.seconds,
+            "objective": state.objective,
         }
         (folder / "state.json").write_text(json.dumps(record))
         if inner:
@@ -87,7 +99,7 @@ def load_state(store: Store, line: str, step: int) -> State | None:
     except (OSError, ValueError, KeyError, SafetensorError):
         store.drop("states", line, _name(step))
         return None
-    return State(line, step, tensors, tuple(record["log"]), record["seconds"])
+    return State(line, step, tensors, tuple(record["log"]), record["seconds"], record["objective"])
 
 
 def stored_steps(store: Store, line: str) -> list[int]:
@@ -103,6 +115,11 @@ def nearest_state(store: Store, line: str, step: int, usable: Callable[[int], bo
         if state is not None:
             return state
     return None
+
+
+def drop_state(store: Store, line: str, step: int) -> None:
+    """Delete a state."""
+    store.drop("states", line, _name(step))
 
 
 def drop_inner(store: Store, line: str, below: int) -> None:

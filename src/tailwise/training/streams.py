@@ -54,8 +54,8 @@ class StreamReader:
         if self.stream.sampler is None:
             return rng.permutation(len(self.rows))
         drawn = self.stream.sampler.rows(self.rows.labels, rng, number, self.leg.recipe.epochs)
-        if len(drawn) == 0:
-            raise BadData(f"the sampler of stream {self.name!r} drew no rows")
+        if len(drawn) == 0 or (number and len(drawn) != len(self._pass(0))):
+            raise BadData(f"the sampler of stream {self.name!r} drew {len(drawn)} rows in pass {number}; passes have one length above 0")
         return np.asarray(drawn, dtype=np.int64)
 
     def rows_at(self, epoch: int, step: int, since_base: int) -> NDArray[np.int64]:
@@ -76,9 +76,17 @@ class StreamReader:
             rows, at = np.concatenate([rows, taken]), at + len(taken)
         return rows
 
-    def sample(self, now: Clock, since_base: int) -> Sample:
-        """Make the sample of a step."""
+    def sample(self, now: Clock, since_base: int, main_rows: int | None = None) -> Sample:
+        """Make the sample of a step.
+
+        Args:
+            now: the clock.
+            since_base: steps since the clock was zero.
+            main_rows: rows of `main` at this step; a stream that is a share of it is as short as the last batch of an epoch.
+        """
         chosen = self.rows_at(now.epoch, now.step, since_base)
+        if main_rows is not None and self.stream.batch_size is None:
+            chosen = chosen[: max(1, round(main_rows * self.stream.batch_share))]
         gathered = self.rows.gather(chosen).to(self.device)
         views = tuple(self._view(k, view, gathered, now) for k, view in enumerate(self.views))
         targets = None
@@ -111,20 +119,18 @@ def read_batch(readers: Mapping[str, StreamReader], leg: Leg, step: int, seed: i
     epoch, within = divmod(step, leg.steps)
     total = leg.origin + step
     now = Clock(leg.epoch + epoch, leg.recipe.epochs, within, leg.steps, total, seed)
-    batch = {name: reader.sample(now, total - leg.base) for name, reader in readers.items()}
+    batch = {"main": readers["main"].sample(now, total - leg.base)}
+    others = {n: r.sample(now, total - leg.base, len(batch["main"])) for n, r in readers.items() if n != "main"}
+    batch |= others
     if leg.stage.mixing is not None:
         batch["main"] = leg.stage.mixing(batch["main"], seeds.generator(seed, "mixing", total))
     return batch, now
 
 
 def cut(batch: Batch, parts: int) -> list[Batch]:
-    """Cut every stream of a batch into parts, in order; parts without rows of `main` are left out."""
-    pieces: list[Batch] = []
-    for k in range(parts):
-        piece = {name: _slice(sample, k, parts) for name, sample in batch.items()}
-        if len(piece["main"]):
-            pieces.append(piece)
-    return pieces
+    """Cut every stream of a batch into parts, in order; fewer where a stream has fewer rows, so that no part is empty."""
+    parts = min(parts, *(len(sample) for sample in batch.values()), parts)
+    return [{name: _slice(sample, k, parts) for name, sample in batch.items()} for k in range(parts)]
 
 
 def _slice(sample: Sample, part: int, parts: int) -> Sample:
