@@ -34,22 +34,15 @@ def figure(study: Path) -> alt.LayerChart:
     base = alt.Chart(alt.Data(values=dots)).encode(
         y=alt.Y("method:N", sort=list(TITLES.values()), title=None, axis=alt.Axis(labelFontSize=13, labelLimit=220, ticks=False)),
         color=alt.Color("group:N", sort=list(GROUPS), scale=alt.Scale(domain=list(GROUPS), range=list(COLOURS)), title="classes"),
-        x=alt.X("accuracy:Q", title="accuracy on test images (mean over the group's classes)", axis=alt.Axis(format="%"), scale=alt.Scale(zero=False)),
+        x=alt.X("accuracy:Q", title="test accuracy, mean over the group's classes", axis=alt.Axis(format="%"), scale=alt.Scale(zero=False)),
     )
     points = base.mark_circle(size=70, opacity=0.55)
     ticks = base.mark_tick(thickness=3, size=22).encode(x=alt.X("mean(accuracy):Q"))
     said = ", ".join(f"{g} {sizes[g]['train_images']}" for g in GROUPS)
-    return (points + ticks).properties(
-        width=520,
-        height=230,
-        title=alt.Title(
-            "The tail moves, the head pays little",
-            subtitle=[
-                f"scikit-learn's digits, training images: {said}; {setting['images']} test images; one dot a seed, the tick is their mean",
-            ],
-            anchor="start",
-        ),
-    ).configure(background="white", padding=14).configure_axis(grid=True, gridColor="#eee", labelColor="#222", titleColor="#222").configure_view(stroke=None)
+    subtitle = f"scikit-learn's digits; training images: {said}; {setting['images']} test images; a dot a seed, the tick is their mean"
+    title = alt.Title("What each method does for the tail, and what it costs the head", subtitle=subtitle, anchor="start")
+    drawn = (points + ticks).properties(width=520, height=230, title=title).configure(background="white", padding=14)
+    return drawn.configure_axis(gridColor="#eee", labelColor="#222", titleColor="#222").configure_view(stroke=None)
 
 
 if __name__ == "__main__":
