@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from toy import run
+
+__all__ = ["run"]
+
 FILE = Path(__file__).parents[1] / "../shared/reference/values.json"
 
 

@@ -11,7 +11,7 @@ import pytest
 from tailwise.catalogue import Row, load, parse_row
 from tailwise.counts import ClassCounts
 from tailwise.groups import thirds
-from tailwise.method import with_knobs
+from tailwise.knobs import with_knobs
 from tailwise.pixels import Rows
 from tailwise.recipe import Recipe
 from tailwise.store import Store

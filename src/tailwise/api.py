@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
-from tailwise.catalogue import Row, load_file, parse_modifier, parse_row, parse_rows
+from tailwise.catalogue import Row, parse_modifier, parse_row, parse_rows
 from tailwise.data import Manifest
+from tailwise.data.trainable import EmptyClasses
 from tailwise.evaluation import Summary
 from tailwise.method import Method
-from tailwise.recipe import Recipe
 from tailwise.store import Store
 from tailwise.study.compare import Study, summarise_runs
 from tailwise.study.compare import compare as run_comparison
 from tailwise.study.places import default_run, default_study
 from tailwise.study.runs import Run, execute
-from tailwise.study.setup import DataWords, make_manifest, make_setup
+from tailwise.study.setup import make_manifest, make_setup
+from tailwise.study.words import DataWords, TrainingWords
 from tailwise.training import RunSettings
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+GroupScheme = Literal["counts", "thirds"]
 
 
 def read(
@@ -26,13 +31,13 @@ def read(
     split: str | None = None,
     tail: str | None = None,
     split_seed: int = 0,
-    empty_classes: str = "refuse",
+    empty_classes: EmptyClasses = "refuse",
 ) -> Manifest:
     """Read a data set, split it where it has no splits, and thin its tail.
 
     Args:
         source: a name such as `digits`, a folder, or an `.npz` file.
-        root: folder of relative paths.
+        root: where the images of a saved manifest are now.
         split: shares of train, val and test such as `80/10/10`; None keeps the data's own, or makes the default ones.
         tail: a profile such as `exponential:100`; None keeps all training images.
         split_seed: seed of both.
@@ -44,7 +49,7 @@ def read(
     >>> read("digits", split="50/10/40", tail="exponential:50")
     Manifest 'digits': 1,135 images, 10 classes, imbalance ratio 87; train 239, val 177, test 719
     """
-    return make_manifest(DataWords(source, root, split, tail, split_seed, empty_classes))
+    return make_manifest(source, DataWords(root, split, tail, split_seed, empty_classes))
 
 
 def train(
@@ -53,13 +58,14 @@ def train(
     *,
     modifiers: Sequence[str] = (),
     settings: Sequence[str] = (),
+    recipe: str = "quick",
     net: str | None = None,
-    recipe: Recipe | str = "quick",
     seed: int = 0,
+    groups: GroupScheme | None = None,
     out: Path | str | None = None,
     force: bool = False,
+    device: Device = "auto",
     threads: int | None = None,
-    device: str = "auto",
     store: Store | None = None,
 ) -> Run:
     """Train one method with one seed, sharing with earlier runs what is equal.
@@ -69,22 +75,24 @@ def train(
         method: a name with knobs, as in `ldam(max_margin=0.3)`, the path of a Python file, or a method object.
         modifiers: as in `["sam(rho=0.1)"]`.
         settings: as in `["max_margin=0.3", "recipe.epochs=20"]`.
+        recipe: name of a recipe.
         net: name of a network; None for the recipe's.
-        recipe: name or object.
         seed: of initialisation, order and augmentation.
+        groups: `counts` or `thirds`; None for the default.
         out: folder of the run; None for `tailwise-out/<data>-<method>-seed<seed>-<key>`.
         force: replace another run that stands there.
-        threads: torch threads; None for the recipe's.
         device: `auto`, `cpu`, `cuda` or `mps`.
+        threads: torch threads; None for the recipe's.
         store: of states; None for the default one.
 
     Returns:
         The run on disk; when it stands already, it is not trained again.
     """
-    row = method_row(method, modifiers)
-    setup = make_setup(DataWords(data), [row], recipe, net, settings, threads, device, store)
-    folder = Path(out) if out is not None else default_run(setup, setup.rows[0], seed)
-    return execute(setup, setup.rows[0], seed, folder, RunSettings(setup.store, setup.device), force)
+    training = TrainingWords(recipe, net, tuple(settings), device, threads)
+    setup = make_setup(data, [method_row(method, modifiers)], DataWords(groups=groups), training, store)
+    row = setup.rows[0]
+    folder = Path(out) if out is not None else default_run(setup, row, seed)
+    return execute(setup, row, seed, folder, RunSettings(setup.store, setup.device), force)
 
 
 def compare(
@@ -93,12 +101,13 @@ def compare(
     *,
     seeds: int = 3,
     settings: Sequence[str] = (),
+    recipe: str = "quick",
     net: str | None = None,
-    recipe: Recipe | str = "quick",
+    groups: GroupScheme | None = None,
     out: Path | str | None = None,
     force: bool = False,
+    device: Device = "auto",
     threads: int | None = None,
-    device: str = "auto",
     store: Store | None = None,
 ) -> Study:
     """Compare methods over seeds, training equal parts once.
@@ -108,18 +117,20 @@ def compare(
         methods: names separated by commas, a family, or `all`.
         seeds: number of seeds, 0 to seeds - 1.
         settings: as in `["ldam.max_margin=0.3", "recipe.epochs=20"]`.
+        recipe: name of a recipe.
         net: name of a network; None for the recipe's.
-        recipe: name or object.
+        groups: `counts` or `thirds`; None for the default.
         out: folder of the study; None for `tailwise-out/<data>-<key>`.
         force: put another study that stands there aside.
-        threads: torch threads; None for the recipe's.
         device: `auto`, `cpu`, `cuda` or `mps`.
+        threads: torch threads; None for the recipe's.
         store: of states; None for the default one.
 
     Returns:
         The study on disk; what is finished is not run again.
     """
-    setup = make_setup(DataWords(data), parse_rows(methods), recipe, net, settings, threads, device, store)
+    training = TrainingWords(recipe, net, tuple(settings), device, threads)
+    setup = make_setup(data, parse_rows(methods), DataWords(groups=groups), training, store)
     folder = Path(out) if out is not None else default_study(setup, range(seeds))
     return run_comparison(setup, range(seeds), folder, RunSettings(setup.store, setup.device), force)
 
@@ -150,7 +161,5 @@ def method_row(method: Method | str, modifiers: Sequence[str] = ()) -> Row:
     """Make a row of a method and modifiers by name or as an object."""
     if isinstance(method, Method):
         return Row(method, tuple(parse_modifier(m) for m in modifiers))
-    if isinstance(method, str) and method.endswith(".py"):
-        return Row(load_file(method)(), tuple(parse_modifier(m) for m in modifiers))
     row = parse_row(method)
     return Row(row.method, (*row.modifiers, *(parse_modifier(m) for m in modifiers)))

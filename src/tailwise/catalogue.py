@@ -1,4 +1,4 @@
-"""The catalogue: every method, modifier, network, head and recipe by name. Names are file names, read without importing anything.
+"""The catalogue: every method, modifier and recipe by name. Names are file names, read without importing anything.
 
 A method comes from a file in `tailwise/methods/`, from an entry point in the group `tailwise.methods`, or from a user's own file.
 """
@@ -16,13 +16,14 @@ from importlib.machinery import FileFinder, ModuleSpec, SourceFileLoader
 from importlib.util import decode_source
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 from tailwise.errors import BadData, BadValue, Clash, UnknownName
+from tailwise.knobs import display_name, with_knobs
+from tailwise.method import Method, Modifier
 from tailwise.specification import PACKAGE
 
 ENTRY_POINTS = "tailwise.methods"
-Kind = Literal["method", "modifier"]
 ROOMS: dict[str, str] = {"method": "methods", "modifier": "modifiers", "recipe": "recipes"}
 
 
@@ -134,8 +135,6 @@ def load(kind: str, name: str) -> Any:
 
 def _defined_in(module: ModuleType, kind: str) -> Any:
     """Find the one method, or modifier, that a module defines."""
-    from tailwise.method import Method, Modifier
-
     base = Method if kind == "method" else Modifier
     made = [
         value
@@ -228,8 +227,8 @@ class Row:
         text: how one would type it.
     """
 
-    method: Any
-    modifiers: tuple[Any, ...] = ()
+    method: Method
+    modifiers: tuple[Modifier, ...] = ()
     text: str = field(default="")
 
     def __post_init__(self) -> None:
@@ -272,20 +271,35 @@ def parse_row(text: str) -> Row:
 
 def parse_rows(text: str) -> list[Row]:
     """Read rows separated by commas; `all` is every method of the catalogue, a family's name is its methods."""
-    rows = []
-    for part in split_outside(text, ","):
-        word = part.strip()
-        family = [e.name for e in entries("method").values() if word and e.family == word.replace("_", " ")]
-        if word == "all":
-            rows += [parse_row(name) for name in entries("method")]
-        elif family and word not in names("method"):
-            rows += [parse_row(name) for name in family]
-        else:
-            rows.append(parse_row(word))
+    rows = [parse_row(row) for row in expand(text)]
     seen = [row.text for row in rows]
     twice = sorted({text for text in seen if seen.count(text) > 1})
     if twice:
         raise BadValue(f"{', '.join(twice)} named twice; each row of a comparison stands once")
+    return rows
+
+
+def expand(text: str) -> list[str]:
+    """Split a list of rows, with `all` and the names of families spelt out, and check every name; nothing is imported for it.
+
+    Raises:
+        UnknownName: no such method, modifier or file.
+
+    >>> expand("decoupled,ldam+sam(rho=0.1)")
+    ['crt', 'tau-norm', 'ldam+sam(rho=0.1)']
+    """
+    rows: list[str] = []
+    for word in (part.strip() for part in split_outside(text, ",")):
+        family = [e.name for e in entries("method").values() if e.family == word.replace("_", " ")]
+        rows += list(entries("method")) if word == "all" else family if family and word not in names("method") else [word]
+    for row in rows:
+        first, *rest = (part.partition("(")[0].strip() for part in split_outside(row, "+"))
+        if not first.endswith(".py"):
+            find("method", first)
+        elif not Path(first).is_file():
+            raise BadData(f"no file {first}; a method is a name of `tailwise methods` or the path of a Python file")
+        for modifier in rest:
+            find("modifier", modifier)
     return rows
 
 
@@ -313,8 +327,6 @@ def _name_and_arguments(text: str) -> tuple[str, list[str]]:
 
 
 def _with_arguments(thing: Any, arguments: list[str], name: str) -> Any:
-    from tailwise.method import with_knobs
-
     settings: dict[str, Any] = {}
     for argument in arguments:
         knob_name, equals, value = argument.partition("=")
@@ -336,8 +348,6 @@ def apply_settings(rows: Sequence[Row], settings: Sequence[str], recipe: Any) ->
         BadValue: a setting without `=`, or one that does not say whose it is.
         UnknownName: no such knob, with the nearest ones.
     """
-    from tailwise.method import with_knobs
-
     rows = list(rows)
     for setting in settings:
         path, equals, value = setting.partition("=")
@@ -357,13 +367,11 @@ def apply_settings(rows: Sequence[Row], settings: Sequence[str], recipe: Any) ->
 
 
 def _owners(row: Row) -> list[str]:
-    from tailwise.method import display_name
-
     return [display_name(type(part)) for part in (row.method, *row.modifiers)]
 
 
 def _set(row: Row, owner: str, knob: str, value: str) -> Row:
-    from tailwise.method import display_name, with_knobs
+    def changed(part: Any) -> Any:
+        return with_knobs(part, {knob: value}, owner) if display_name(type(part)) == owner else part
 
-    parts = [with_knobs(part, {knob: value}, owner) if display_name(type(part)) == owner else part for part in (row.method, *row.modifiers)]
-    return Row(parts[0], tuple(parts[1:]))
+    return Row(changed(row.method), tuple(changed(modifier) for modifier in row.modifiers))

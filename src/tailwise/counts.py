@@ -53,11 +53,6 @@ class ClassCounts:
         return len(self.real)
 
     @property
-    def total(self) -> int:
-        """Real training images in all."""
-        return sum(self.real)
-
-    @property
     def imbalance_ratio(self) -> float:
         """Largest over smallest count among the classes that have images; at least 1."""
         present = [n for n in self.real if n > 0]

@@ -25,11 +25,6 @@ class Groups:
     rule: str
     members: Mapping[str, tuple[int, ...]]
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Group names, from frequent to rare."""
-        return tuple(self.members)
-
 
 def by_counts(real: Sequence[int], many_above: int = MANY_ABOVE, few_below: int = FEW_BELOW) -> Groups:
     """Group by thresholds: many > 100, few < 20, medium the rest (Liu et al., CVPR 2019).

@@ -170,9 +170,17 @@ class Criterion(Part):
     say `SHOWN` are filled by the planner before `prepare` runs.
     """
 
-    divisor: Literal["rows", "weights"] = "rows"
-    removes_prior: bool = False
-    logit_scale: float = 1.0
+    divisor: ClassVar[Literal["rows", "weights"]] = "rows"
+
+    @property
+    def removes_prior(self) -> bool:
+        """Whether the class prior is taken out of the logits, so that nothing else should do it as well."""
+        return False
+
+    @property
+    def logit_scale(self) -> float:
+        """Logits times this are those of the loss's softmax."""
+        return 1.0
 
     def __post_init__(self) -> None:
         if getattr(self, "reduction", "mean") not in ("mean", "sum", "none"):

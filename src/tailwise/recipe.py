@@ -48,7 +48,7 @@ class Recipe:
     learn: tuple[Learn, ...] = (Learn(),)
     threads: int = 1
     cuts: tuple[float, ...] = field(default=(0.8,), metadata=UNDECIDED)
-    second: Any = field(default=None, metadata=UNDECIDED)
+    second: Recipe | None = field(default=None, metadata=UNDECIDED)
     sources: Mapping[str, str] = field(default_factory=dict, metadata=UNDECIDED)
 
     def __post_init__(self) -> None:

@@ -306,10 +306,25 @@ def test_show_prints_every_card(capsys, name):
 def test_recipe_shows_every_value_with_its_source(capsys):
     run(["show", "cifar", "--json"])
     values = {v["name"]: v for v in json.loads(capsys.readouterr().out)["values"]}
-    assert values["epochs"]["value"] == "200"
-    assert values["batch_size"]["value"] == "128"
+    assert values["epochs"]["value"] == 200
+    assert values["batch_size"]["value"] == 128
     assert all(v["source"] for v in values.values())
     assert "second.epochs" in values
+
+
+def test_networks_that_show_knows_are_those_that_can_be_built():
+    from tailwise.cli.show import NETWORKS as shown
+    from tailwise.models import NETWORKS
+
+    assert shown == tuple(NETWORKS)
+
+
+def test_show_prints_bounds_as_numbers_and_finds_names_however_they_are_written(capsys):
+    assert run(["show", "LDAM_DRW", "--json"]) == 0
+    knobs = {knob["name"]: knob for knob in json.loads(capsys.readouterr().out)["knobs"]}
+    assert knobs["scale"]["above"] == 0.0
+    assert knobs["scale"]["default"] == 30.0
+    assert knobs["max_margin"]["low"] == 0.0
 
 
 def test_methods_lists_every_file(capsys):

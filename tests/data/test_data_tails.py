@@ -13,7 +13,7 @@ from tailwise.data.splits import split
 from tailwise.data.tails import thin
 from tailwise.errors import BadData, BadValue
 
-PUBLISHED = Path(__file__).parent / "cifar_lt_counts.json"
+PUBLISHED = Path(__file__).parents[2] / "../shared/data/metadata/cifar-lt/counts.json"
 
 quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 counts = st.lists(st.integers(1, 40), min_size=2, max_size=5)

@@ -8,7 +8,7 @@ import pytest
 
 from tailwise.counts import ClassCounts
 from tailwise.errors import BadValue, Clash
-from tailwise.evaluation import Cell, Evaluation, Predictions, Row, SplitPredictions, evaluate, summarise
+from tailwise.evaluation import Cell, Evaluation, Measured, Predictions, SplitPredictions, evaluate, summarise
 from tailwise.groups import Groups, explicit, make_groups
 
 COUNTS = ClassCounts((300, 120, 50, 7))
@@ -25,7 +25,7 @@ def seed(number: int, labels: np.ndarray = LABELS, split: str = "test", groups: 
 
 def test_a_cell_is_the_mean_and_sample_deviation_over_seeds():
     seeds = [seed(0), seed(1), seed(2)]
-    cells = summarise([Row("ce", seeds)]).rows[0].cells
+    cells = summarise([Measured("ce", seeds)]).rows[0].cells
     for column, values in {
         "overall": [found.accuracy for found in seeds],
         "macro": [found.macro_accuracy for found in seeds],
@@ -38,7 +38,7 @@ def test_a_cell_is_the_mean_and_sample_deviation_over_seeds():
 
 
 def test_one_seed_has_no_spread():
-    summary = summarise([Row("ce", [seed(0)])])
+    summary = summarise([Measured("ce", [seed(0)])])
     assert summary.rows[0].cells["macro"].spread is None
     assert "±" not in summary.to_markdown()
     assert "1 seed, hence no spread" in summary.caption
@@ -52,7 +52,7 @@ def test_percent_with_two_decimals_in_text():
 
 
 def test_markdown_has_a_line_a_row_and_says_what_it_shows():
-    summary = summarise([Row("ce", [seed(0), seed(1)]), Row("crt", [], note="stopped: loss not finite")])
+    summary = summarise([Measured("ce", [seed(0), seed(1)]), Measured("crt", [], note="stopped: loss not finite")])
     lines = summary.to_markdown().splitlines()
     assert lines[0] == "|  | overall | macro | many | medium | few | macro_f1 | seeds | note |"
     assert len(lines) == 6
@@ -68,7 +68,7 @@ def test_markdown_has_a_line_a_row_and_says_what_it_shows():
 
 def test_absent_classes_are_counted_and_said():
     labels = np.repeat([0, 1, 2], 4)
-    summary = summarise([Row("ce", [seed(0, labels), seed(1, labels)])])
+    summary = summarise([Measured("ce", [seed(0, labels), seed(1, labels)])])
     assert "1 of 4 classes have no image in this split and are in no mean." in summary.caption
     assert summary.rows[0].cells["few"] == Cell(None, None, 2, 0)
     assert summary.to_dict()["absent_classes"] == ["d"]
@@ -79,14 +79,14 @@ def test_absent_classes_are_counted_and_said():
     [("a|b", r"a\|b"), ("a\\|b", r"a\\\|b"), ("two\nlines", "two lines"), ("<script>", r"\<script>"), ("few < 3", "few < 3")],
 )
 def test_names_from_outside_stay_in_their_cell(name, shown):
-    line = summarise([Row(name, [seed(0)], note=name)]).to_markdown().splitlines()[2]
+    line = summarise([Measured(name, [seed(0)], note=name)]).to_markdown().splitlines()[2]
     assert line.startswith(f"| {shown} | ")
     assert line.endswith(f" | 1 | {shown} |")
 
 
 def test_json_and_csv_are_unrounded_shares():
     seeds = [seed(0), seed(1)]
-    summary = summarise([Row("ce, plain", seeds), Row("ldam", [seed(2)], "one seed")])
+    summary = summarise([Measured("ce, plain", seeds), Measured("ldam", [seed(2)], "one seed")])
     plain = summary.to_dict()
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
     assert plain["schema"] == "tailwise.summary/1"
@@ -102,7 +102,7 @@ def test_json_and_csv_are_unrounded_shares():
 def test_a_group_called_like_a_column_keeps_its_own():
     groups = explicit({"macro": (0, 1), "rest": (2, 3)}, 4)
     found = seed(0, groups=groups)
-    summary = summarise([Row("ce", [found])])
+    summary = summarise([Measured("ce", [found])])
     assert summary.columns == ("overall", "macro", "macro (group)", "rest", "macro_f1")
     assert summary.rows[0].cells["macro"].mean == found.macro_accuracy
     assert summary.rows[0].cells["macro (group)"].mean == found.groups["macro"].accuracy
@@ -118,10 +118,10 @@ def test_a_group_called_like_a_column_keeps_its_own():
 )
 def test_what_was_measured_elsewhere_is_refused(other, message):
     with pytest.raises(Clash, match=f"rows 'ce' and 'ldam' cannot stand in one table: they {message}") as caught:
-        summarise([Row("ce", [seed(0)]), Row("ldam", [other])])
+        summarise([Measured("ce", [seed(0)]), Measured("ldam", [other])])
     assert "\n" not in str(caught.value)
 
 
 def test_a_table_of_nothing_is_refused():
     with pytest.raises(BadValue, match="at least one row"):
-        summarise([Row("ce", [])])
+        summarise([Measured("ce", [])])

@@ -27,8 +27,8 @@ def test_equals_the_formula_in_a_plain_loop():
 
 
 @pytest.mark.reference
-def test_probabilities_equal_uno_ic_towards_a_uniform_prior(golden):
-    for record in golden("uno_ic_rebalance"):
+def test_probabilities_equal_uno_ic_towards_a_uniform_prior(records):
+    for record in records("uno_ic_rebalance"):
         inputs = record["inputs"]
         adjusted = adjust_logits(np.array(inputs["logits"]), inputs["counts"], record["params"]["beta"])
         np.testing.assert_allclose(softmax(adjusted), record["outputs"]["probabilities"], rtol=1e-9, atol=1e-12)

@@ -14,8 +14,8 @@ LOGITS = FEATURES @ WEIGHT.T + BIAS
 
 
 @pytest.mark.reference
-def test_equals_the_published_code(golden):
-    for record in golden("tau_norm"):
+def test_equals_the_published_code(records):
+    for record in records("tau_norm"):
         features, weight = (np.array(record["inputs"][name]) for name in ("features", "weight"))
         tau, outputs = record["params"]["tau"], record["outputs"]
         part = TauNorm(tau).apply(Scores(features @ weight.T + 3.0, features=features, head_weight=weight))

@@ -18,16 +18,17 @@ import tailwise as tw
 from tailwise.catalogue import parse_rows
 from tailwise.store import Store
 from tailwise.study.compare import Study, plan_study
-from tailwise.study.setup import DataWords, make_setup
+from tailwise.study.setup import make_setup
 from tailwise.study.tree import saving
+from tailwise.study.words import DataWords, TrainingWords
 
 SETTINGS = ("recipe.epochs=5", "recipe.second.epochs=1")
-WORDS = DataWords("digits", split="50/10/40", tail="exponential:20")
+WORDS = DataWords(split="50/10/40", tail="exponential:20")
 METHODS = "ce,la,tau-norm,ce-drw,ldam,ldam-drw,crt,balanced-softmax"
 
 
 def setup(store: Path, methods: str = METHODS):
-    return make_setup(WORDS, parse_rows(methods), "demo", settings=SETTINGS, store=Store(store))
+    return make_setup("digits", parse_rows(methods), WORDS, TrainingWords("demo", settings=SETTINGS), Store(store))
 
 
 def test_tree_counts_equal_parts_once(tmp_path):
@@ -45,9 +46,9 @@ def test_saving_counts_a_stretch_once_however_runs_end_on_it():
         return {"legs": [{"line": line, "start": a, "stop": b, "seconds": float(b - a)} for line, a, b in legs]}
 
     saved = saving([record(("a", 0, 10)), record(("a", 0, 8), ("b", 0, 2)), record(("a", 0, 10)), record(("a", 4, 10))])
-    assert (saved.alone_steps, saved.shared_steps) == (36, 12)
-    assert saved.shared_seconds == 12.0
-    assert saved.alone_seconds == 36.0
+    assert (saved.steps_alone, saved.steps_shared) == (36, 12)
+    assert saved.seconds_shared == 12.0
+    assert saved.seconds_alone == 36.0
 
 
 def test_comparison_trains_exactly_what_its_plan_says_and_rows_equal_runs_alone(tmp_path):
@@ -56,7 +57,7 @@ def test_comparison_trains_exactly_what_its_plan_says_and_rows_equal_runs_alone(
     _, tree = plan_study(made, range(2))
     study = tw.compare(data, "ce,ce-drw,la", seeds=2, settings=SETTINGS, recipe="demo", out=tmp_path / "s", store=Store(tmp_path / "store"))
     assert sum(run.record["steps_trained"] for runs in study.runs.values() for run in runs) == tree.shared
-    assert study.saving().shared_steps == tree.shared
+    assert study.saving().steps_shared == tree.shared
     alone = tw.train(data, "ce-drw", settings=SETTINGS, recipe="demo", seed=1, out=tmp_path / "alone", store=Store(tmp_path / "empty"))
     shared = study.runs["ce-drw"][1]
     assert alone.record["steps_trained"] > shared.record["steps_trained"]

@@ -16,9 +16,7 @@ import torch
 from tailwise.errors import OutputExists, Stopped, Unwritable
 from tailwise.store import Store, check_writable, replace_folder, whole_file, whole_folder
 from tailwise.training.states import State, load_state, save_state, stored_steps
-from toy import run, toy_recipe
-
-__all__ = ["run"]
+from toy import toy_recipe
 
 
 def state(line: str, step: int, size: int = 4) -> State:

@@ -9,8 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tailwise.errors import BadValue, TailwiseError, UnknownName
+from tailwise.knobs import coerce, display_name, knob, knobs, with_knobs
 from tailwise.losses import CrossEntropyLoss
-from tailwise.method import Best, Card, Method, Stage, Stream, coerce, display_name, knob, knobs, method, with_knobs
+from tailwise.method import Best, Card, Method, Stage, Stream, method
 from tailwise.optim import SGD
 
 

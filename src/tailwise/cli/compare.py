@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tailwise.cli.options import DataOptions, TrainingOptions, check_data_name, check_names, check_seeds
+from tailwise.cli.options import Reading, Training, check_names
+from tailwise.study.words import DataWords, TrainingWords
 
 if TYPE_CHECKING:
     from tailwise.catalogue import Row
@@ -22,8 +23,8 @@ def compare(
     *,
     methods: str = "all",
     seeds: int = 3,
-    reading: DataOptions | None = None,
-    training: TrainingOptions | None = None,
+    reading: Reading = None,
+    training: Training = None,
     out: Path | None = None,
     force: bool = False,
     dry_run: bool = False,
@@ -48,22 +49,17 @@ def compare(
     json
         Print the table and what sharing saved as JSON.
     """
-    from tailwise.catalogue import split_outside
-
-    reading, training = reading or DataOptions(), training or TrainingOptions()
-    check_names(split_outside(methods, ","), training.recipe)
-    check_data_name(data)
-    check_seeds(seeds)
+    reading, training = reading or DataWords(), training or TrainingWords()
+    check_names(data, methods, training.recipe)
 
     from tailwise.catalogue import parse_rows
     from tailwise.cli.progress import image_progress
     from tailwise.cli.tables import print_json
     from tailwise.study.setup import make_setup
 
-    t = training
     bar, decoded = image_progress()
     with bar:
-        setup = make_setup(reading.words(data), parse_rows(methods), t.recipe, t.net, t.setting, t.threads, t.device, progress=decoded)
+        setup = make_setup(data, parse_rows(methods), reading, training, progress=decoded)
     study = run_study(setup, seeds, out, force, dry_run, json)
     if study is not None and json:
         print_json(study_record(study))

@@ -24,10 +24,11 @@ def demo(*, out: Path | None = None, force: bool = False, json: bool = False) ->
     from tailwise.cli.compare import print_study, run_study, study_record
     from tailwise.cli.tables import console, print_json, say
     from tailwise.study.places import default_study
-    from tailwise.study.setup import DataWords, make_setup
+    from tailwise.study.setup import make_setup
+    from tailwise.study.words import DataWords, TrainingWords
 
-    words = DataWords("digits", split="50/10/40", tail="exponential:50", groups="thirds")
-    setup = make_setup(words, parse_rows(METHODS), "demo")
+    data = DataWords(split="50/10/40", tail="exponential:50", groups="thirds")
+    setup = make_setup("digits", parse_rows(METHODS), data, TrainingWords(recipe="demo"))
     out = out or default_study(setup, range(SEEDS), "demo")
     study = run_study(setup, SEEDS, out, force, dry_run=False, quiet=json)
     assert study is not None

@@ -32,7 +32,7 @@ def report(*folders: Path, split: Literal["test", "val"] | None = None, json: bo
 
     if len(folders) == 1 and (folders[0] / "run.json").is_file():
         run = Run.load(folders[0])
-        evaluation = run.evaluate(split or ("test" if "test" in run.record["data"]["splits"] else "val"))
+        evaluation = run.evaluate(split)
         if json:
             print_json(evaluation.to_dict())
             return

@@ -7,7 +7,8 @@ from typing import Any
 
 from tailwise.errors import UnknownName
 
-NETWORK_FILES = ("resnet8", "resnet20", "resnet32", "resnet44", "resnet56", "features")
+NETWORKS = ("resnet8", "resnet20", "resnet32", "resnet44", "resnet56", "features")
+"""Names of `models.NETWORKS`, which a test holds equal: a wrong name is refused without loading torch."""
 
 
 def show(name: str, /, *, json: bool = False) -> None:
@@ -37,29 +38,29 @@ def describe(name: str) -> dict[str, Any]:
     """
     from tailwise.catalogue import entries, find, load, names
 
+    wanted = name.strip().lower().replace("_", "-")
     for kind in ("method", "modifier"):
-        if name in names(kind):
-            return _describe_card(kind, find(kind, name).name, load(kind, name))
-    if name in entries("recipe"):
-        return {"kind": "recipe", "name": name, "values": _describe_recipe(load("recipe", name))}
-    if name in NETWORK_FILES:
+        if wanted in names(kind):
+            return _describe_card(kind, find(kind, wanted).name, load(kind, wanted))
+    if wanted in entries("recipe"):
+        return {"kind": "recipe", "name": wanted, "values": _describe_recipe(load("recipe", wanted))}
+    if wanted in NETWORKS:
         from tailwise.models import describe as describe_network
 
-        return {"kind": "network", **describe_network(name)}
-    known = [*names("method"), *names("modifier"), *entries("recipe"), *NETWORK_FILES]
+        return {"kind": "network", **describe_network(wanted)}
+    known = [*names("method"), *names("modifier"), *entries("recipe"), *NETWORKS]
     raise UnknownName("method, modifier, recipe or network", name, known, see="`tailwise methods` lists all methods.")
 
 
 def _describe_card(kind: str, name: str, made: type) -> dict[str, Any]:
-    from tailwise.method import default_of, knobs
+    from tailwise.knobs import default_of, knobs
 
     card = made.card  # type: ignore[attr-defined]
     listed = [
         {
             "name": knob_name,
-            "default": str(default_of(field)),
-            "low": field.metadata.get("low", field.metadata.get("above")),
-            "high": field.metadata.get("high"),
+            "default": _plain(default_of(field)),
+            **{bound: field.metadata.get(bound) for bound in ("low", "above", "high")},
             "help": field.metadata.get("help", ""),
         }
         for knob_name, (_, field) in knobs(made).items()
@@ -68,13 +69,18 @@ def _describe_card(kind: str, name: str, made: type) -> dict[str, Any]:
     return {"kind": kind, "name": name, "about": about, **_plain_card(card), "knobs": listed}
 
 
+def _plain(value: Any) -> Any:
+    """Give numbers and words as they are, and a method as one would type it."""
+    return value if isinstance(value, bool | int | float | None) else str(value)
+
+
 def _plain_card(card: Any) -> dict[str, Any]:
     from tailwise.records import plain
 
     return {k: v for k, v in plain(card).items() if k != "part"}
 
 
-def _describe_recipe(recipe: Any) -> list[dict[str, str]]:
+def _describe_recipe(recipe: Any) -> list[dict[str, Any]]:
     """List every value with its source; of the recipe inside, for second stages, only what differs."""
     listed = []
     for field in dataclasses.fields(recipe):
@@ -82,13 +88,19 @@ def _describe_recipe(recipe: Any) -> list[dict[str, str]]:
         source = recipe.sources.get(field.name, "the default of recipes")
         if field.name == "second" and value is not None:
             listed += [
-                {"name": f"second.{inner.name}", "value": str(getattr(value, inner.name)), "source": source}
+                {"name": f"second.{inner.name}", "value": _plain(getattr(value, inner.name)), "source": source}
                 for inner in dataclasses.fields(value)
                 if inner.name not in ("name", "sources", "second") and getattr(value, inner.name) != getattr(recipe, inner.name)
             ]
         elif field.name not in ("sources", "name"):
-            listed.append({"name": field.name, "value": str(value), "source": source})
+            listed.append({"name": field.name, "value": _plain(value), "source": source})
     return listed
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{name}: {', '.join(f'{k}={v}' for k, v in inner.items())}" for name, inner in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -101,10 +113,8 @@ def _print(found: dict[str, Any]) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
     for key, value in found.items():
-        if key in ("knobs", "values") or value in ("", [], {}, None):
-            continue
-        said = ", ".join(map(str, value)) if isinstance(value, list) else f"{value:,}" if isinstance(value, int) else str(value)
-        table.add_row(key, Text(said))
+        if key not in ("knobs", "values") and value not in ("", [], {}, None):
+            table.add_row(key, Text(_said(value)))
     console.print(table)
     listed = found.get("knobs") or found.get("values") or []
     if listed:

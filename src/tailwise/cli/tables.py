@@ -50,7 +50,7 @@ def print_summary(summary: Summary) -> None:
             say(f"{row.name}: {row.note}")
 
 
-def print_evaluation(evaluation: Evaluation, per_class: bool = True) -> None:
+def print_evaluation(evaluation: Evaluation) -> None:
     """Print one run's figures: overall, groups, every class, each with its n."""
     e = evaluation
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -66,8 +66,7 @@ def print_evaluation(evaluation: Evaluation, per_class: bool = True) -> None:
     say(f"On {e.split}; groups by {e.scheme}: {e.rule}.")
     if e.absent_classes:
         say(f"{len(e.absent_classes)} classes have no image in {e.split} and are in no mean.")
-    if per_class:
-        _print_classes(evaluation)
+    _print_classes(evaluation)
 
 
 def _print_classes(evaluation: Evaluation) -> None:

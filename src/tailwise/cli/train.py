@@ -7,7 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from tailwise.cli.options import DataOptions, TrainingOptions, check_data_name, check_names
+from tailwise.cli.options import Reading, Training, check_names
+from tailwise.study.words import DataWords, TrainingWords
 
 
 def train(
@@ -17,8 +18,8 @@ def train(
     method: str = "ce",
     modifiers: Annotated[tuple[str, ...], Parameter(name="--with", negative="")] = (),
     seed: int = 0,
-    reading: DataOptions | None = None,
-    training: TrainingOptions | None = None,
+    reading: Reading = None,
+    training: Training = None,
     out: Path | None = None,
     force: bool = False,
     dry_run: bool = False,
@@ -45,9 +46,8 @@ def train(
     json
         Print the record and the figures as JSON.
     """
-    reading, training = reading or DataOptions(), training or TrainingOptions()
-    check_names(["+".join((method, *modifiers))], training.recipe)
-    check_data_name(data)
+    reading, training = reading or DataWords(), training or TrainingWords()
+    check_names(data, "+".join((method, *modifiers)), training.recipe)
 
     from tailwise.api import method_row
     from tailwise.cli.compare import plan_record
@@ -59,11 +59,9 @@ def train(
     from tailwise.study.tree import make_tree
     from tailwise.training import RunSettings
 
-    t = training
     bar, decoded = image_progress()
     with bar:
-        row = method_row(method, modifiers)
-        setup = make_setup(reading.words(data), [row], t.recipe, t.net, t.setting, t.threads, t.device, progress=decoded)
+        setup = make_setup(data, [method_row(method, modifiers)], reading, training, progress=decoded)
     row = setup.rows[0]
     folder = out or default_run(setup, row, seed)
     plan = setup.plan(row, seed)
@@ -84,13 +82,12 @@ def train(
     with gently() as interrupted, progress.bar:
         settings = RunSettings(setup.store, setup.device, progress.watch, interrupted)
         run = execute(setup, row, seed, folder, settings, force)
-    split = "test" if "test" in run.record["data"]["splits"] else "val"
     if json:
-        print_json({**run.record, "folder": str(folder), "evaluation": run.evaluate(split).to_dict()})
+        print_json({**run.record, "folder": str(folder), "evaluation": run.evaluate().to_dict()})
         return
     say("already done:" if done else f"trained {run.record['steps_trained']:,} of {run.record['steps']:,} steps:")
     if run.record["posthoc"]:
         say(run.record["posthoc"])
-    print_evaluation(run.evaluate(split))
+    print_evaluation(run.evaluate())
     say(f"run: {folder}")
     say(f"next: tailwise report {folder}")

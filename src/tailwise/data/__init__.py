@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tailwise.data.images import IMAGE_SUFFIXES, Survey, read_header, read_pixels, survey
     from tailwise.data.manifest import Manifest
+    from tailwise.data.names import NAMES
     from tailwise.data.profiles import profile_counts
     from tailwise.data.readers.arrays import from_arrays, read_npz
     from tailwise.data.readers.digits import read_digits
     from tailwise.data.readers.folder import read_folder
-    from tailwise.data.sources import NAMES, read
+    from tailwise.data.sources import read
     from tailwise.data.splits import split
     from tailwise.data.tails import thin
     from tailwise.data.trainable import check_trainable
@@ -41,7 +42,7 @@ _HOMES = {
     "read_npz": "readers.arrays",
     "read_digits": "readers.digits",
     "read_folder": "readers.folder",
-    "NAMES": "sources",
+    "NAMES": "names",
     "read": "sources",
     "split": "splits",
     "thin": "tails",

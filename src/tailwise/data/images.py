@@ -170,6 +170,23 @@ def _flat(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
+def fit_pixels(images: np.ndarray, size: int | None) -> np.ndarray:
+    """Bring images in memory to a size by the rule of `read_pixels`.
+
+    Args:
+        images: (N, H, W) or (N, H, W, C) uint8, C 1 or 3.
+        size: side in pixels; None keeps theirs.
+
+    Returns:
+        (N, size, size, C) uint8, or (N, H, W, C) as they are.
+    """
+    pixels = images[..., None] if images.ndim == 3 else images
+    if size is None or pixels.shape[1:3] == (size, size):
+        return pixels
+    plain = (Image.fromarray(picture.squeeze(-1) if picture.shape[-1] == 1 else picture) for picture in pixels)
+    return np.stack([np.asarray(_resize_and_crop(picture, size)).reshape(size, size, pixels.shape[-1]) for picture in plain])
+
+
 def _resize_and_crop(image: Image.Image, size: int) -> Image.Image:
     """Resize the shorter side to `size` and cut out the centre, in one step.
 

@@ -7,10 +7,8 @@ import os
 from pathlib import Path
 
 from tailwise.data.manifest import Manifest
+from tailwise.data.names import NAMES
 from tailwise.errors import BadData, BadValue, UnknownName
-
-NAMES = ("digits",)
-"""Data sets that have a name; they win over a file or folder of the same name (write `./digits` for that)."""
 
 _ACCEPTED = "a folder with one folder a class, a folder with manifest.parquet, or an .npz file"
 

@@ -19,7 +19,7 @@ from tailwise.evaluation.metrics import (
     predicted_labels,
 )
 from tailwise.evaluation.predictions import Predictions, SplitPredictions
-from tailwise.evaluation.summary import Cell, GroupSize, Row, Setting, Summary, SummaryRow, summarise
+from tailwise.evaluation.summary import Cell, GroupSize, Measured, Setting, Summary, SummaryRow, summarise
 
 __all__ = [
     "Cell",
@@ -27,8 +27,8 @@ __all__ = [
     "Evaluation",
     "GroupResult",
     "GroupSize",
+    "Measured",
     "Predictions",
-    "Row",
     "Setting",
     "SplitPredictions",
     "Summary",

@@ -19,7 +19,7 @@ NOTHING = "–"
 
 
 @dataclass(frozen=True)
-class Row:
+class Measured:
     """What becomes one line of the table.
 
     Attributes:
@@ -184,7 +184,7 @@ class Summary:
         return f"{span} seeds, mean over seeds ± standard deviation over seeds"
 
 
-def summarise(rows: Sequence[Row]) -> Summary:
+def summarise(rows: Sequence[Measured]) -> Summary:
     """Make the table; the seeds of a row are averaged, rows stay in their order.
 
     Raises:
@@ -200,7 +200,7 @@ def summarise(rows: Sequence[Row]) -> Summary:
     ...     test = SplitPredictions(("a", "b", "c"), [0, 1, 2], np.eye(3)[list(answers)])
     ...     predictions = Predictions({"test": test}, ("cat", "okapi", "saola"), counts, make_groups(counts.real), "")
     ...     return evaluate(predictions, "test")
-    >>> table = summarise([Row("ce", [seed(0, 1, 0), seed(0, 1, 2)]), Row("ldam", [seed(0, 1, 2)])])
+    >>> table = summarise([Measured("ce", [seed(0, 1, 0), seed(0, 1, 2)]), Measured("ldam", [seed(0, 1, 2)])])
     >>> print(table.to_markdown().split("\\n\\n")[0])
     |  | overall | macro | many | medium | few | macro_f1 | seeds |
     | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
@@ -213,7 +213,7 @@ def summarise(rows: Sequence[Row]) -> Summary:
     return Summary(setting, columns, tuple(_summarised(row, setting, groups, columns) for row in rows))
 
 
-def _shared_setting(rows: Sequence[Row]) -> Setting:
+def _shared_setting(rows: Sequence[Measured]) -> Setting:
     found = [(row.name, _setting(evaluation)) for row in rows for evaluation in row.evaluations]
     if not found:
         raise BadValue("a summary needs at least one row with an evaluation")
@@ -244,7 +244,7 @@ def _setting(evaluation: Evaluation) -> Setting:
     )
 
 
-def _summarised(row: Row, setting: Setting, groups: Mapping[str, str], columns: Sequence[str]) -> SummaryRow:
+def _summarised(row: Measured, setting: Setting, groups: Mapping[str, str], columns: Sequence[str]) -> SummaryRow:
     values: dict[str, list[float | None]] = {
         "overall": [evaluation.accuracy for evaluation in row.evaluations],
         "macro": [evaluation.macro_accuracy for evaluation in row.evaluations],

@@ -40,7 +40,7 @@ class BalancedSoftmaxLoss(Criterion):
     reduction: Literal["mean", "sum", "none"] = "mean"
 
     @property
-    def removes_prior(self) -> bool:  # type: ignore[override]
+    def removes_prior(self) -> bool:
         """Whether the shift changes anything."""
         return self.tau > 0 and is_uneven(self.counts)
 

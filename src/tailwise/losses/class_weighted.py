@@ -64,12 +64,12 @@ class ClassWeighted(Criterion):
     divisor = "weights"
 
     @property
-    def removes_prior(self) -> bool:  # type: ignore[override]
+    def removes_prior(self) -> bool:
         """Whether the weights differ."""
         return self.beta > 0 and is_uneven(self.counts)
 
     @property
-    def logit_scale(self) -> float:  # type: ignore[override]
+    def logit_scale(self) -> float:
         """That of the criterion underneath."""
         return self.criterion.logit_scale
 

@@ -61,7 +61,7 @@ class LDAMLoss(Criterion):
     reduction: Literal["mean", "sum", "none"] = "mean"
 
     @property
-    def logit_scale(self) -> float:  # type: ignore[override]
+    def logit_scale(self) -> float:
         """Cosines times this are the logits of the loss's softmax."""
         return self.scale
 

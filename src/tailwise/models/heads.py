@@ -51,7 +51,7 @@ class _Cosine(nn.Module):
 
 @dataclass(frozen=True)
 class LinearHead:
-    """A linear classifier with bias."""
+    """A linear classifier with bias: the one head whose logits are `W h + b`."""
 
     def build(self, width: int, classes: int) -> nn.Module:
         """Make the module."""

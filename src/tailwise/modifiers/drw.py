@@ -8,7 +8,7 @@ from typing import Any
 
 from tailwise.errors import Clash
 from tailwise.losses.class_weighted import ClassWeighted
-from tailwise.method import About, Card, Modifier, Pending, Stage, Start, Undecided, knob, modifier, relay
+from tailwise.method import About, Card, Modifier, Pending, Stage, Start, Undecided, advance, knob, modifier, relay
 from tailwise.specification import fresh
 
 
@@ -46,15 +46,14 @@ class DRW(Modifier):
 
 def _known(stages: Iterable[Stage]) -> list[Stage]:
     """List all stages before the first one runs: which one is the last must be known."""
-    made, known = relay(stages), []
+    made: list[Stage] = []
+    waiting = relay(stages)
     try:
-        known.append(next(made))
-        while True:
-            known.append(made.send(Pending()))
-    except StopIteration:
-        return known
+        while (stage := advance(waiting, Pending() if made else None)) is not None:
+            made.append(stage)
     except Undecided:
         raise Clash("drw must know which stage is the last, and this method decides that by results") from None
+    return made
 
 
 def _weighted(stage: Stage, about: About, beta: float) -> Stage:

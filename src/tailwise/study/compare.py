@@ -10,8 +10,7 @@ from typing import Any
 
 from tailwise.catalogue import Row
 from tailwise.errors import BadValue, OutputExists
-from tailwise.evaluation import Row as SummaryRow
-from tailwise.evaluation import Summary, summarise
+from tailwise.evaluation import Measured, Summary, summarise
 from tailwise.records import STUDY, plain, read_record
 from tailwise.specification import key_of
 from tailwise.store import whole_file, write_json, writing
@@ -80,19 +79,17 @@ class Study:
 
 def summarise_runs(runs: Mapping[str, Sequence[Run]], split: str | None = None) -> Summary:
     """Summarise rows of runs; the note of a row is how its post-hoc part was fitted, where it has one."""
-    present = {name for found in runs.values() for run in found for name in run.record["data"]["splits"]}
-    split = split or ("test" if "test" in present else "val")
     rows = []
     for text, found in runs.items():
         notes = list(dict.fromkeys(run.record["posthoc"] for run in found if run.record["posthoc"]))
-        rows.append(SummaryRow(text, [run.evaluate(split) for run in found], "; ".join(notes)))
+        rows.append(Measured(text, [run.evaluate(split) for run in found], "; ".join(notes)))
     return summarise(rows)
 
 
 def plan_study(setup: Setup, seeds: Sequence[int]) -> tuple[dict[str, Plan], Tree]:
     """Plan all rows: each row's plan for the first seed, and the tree of all lines."""
     if not seeds:
-        raise BadValue("--seeds is a whole number from 1")
+        raise BadValue("seeds are a whole number from 1, got 0 of them")
     plans = {(row.text, seed): setup.plan(row, seed) for seed in seeds for row in setup.rows}
     first = {row.text: plans[row.text, seeds[0]] for row in setup.rows}
     return first, make_tree(plans.values(), setup.store)
@@ -120,6 +117,8 @@ def compare(
         OutputExists: the folder holds something else.
         Stopped, KeyboardInterrupt: on the way; the same call goes on.
     """
+    if not seeds:
+        raise BadValue("seeds are a whole number from 1, got 0 of them")
     _claim(folder, setup, _record(setup, seeds), force)
     shared: Cache = {}
     for seed in seeds:

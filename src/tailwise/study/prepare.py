@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from PIL import Image
 
 from tailwise.counts import ClassCounts
 from tailwise.data import Manifest, check_trainable, survey
+from tailwise.data.images import fit_pixels
 from tailwise.errors import BadData
-from tailwise.groups import Groups, make_groups
+from tailwise.groups import make_groups
 from tailwise.pixels import Rows, pack
 from tailwise.recipe import Recipe
 from tailwise.store import Store
@@ -29,7 +29,6 @@ def prepare(
     store: Store,
     groups: str | None = None,
     progress: Progress | None = None,
-    allowed: Iterable[str] = (),
 ) -> Splits:
     """Turn a manifest into arrays for training.
 
@@ -39,13 +38,12 @@ def prepare(
         store: keeps the packed pixels.
         groups: scheme of the groups, or None for the default.
         progress: called with images decoded and in all.
-        allowed: splits that may be training streams beside `train`.
 
     Raises:
         BadData: images that cannot be decoded, of several sizes without a size in the recipe, a class without training images.
     """
     check_trainable(manifest, "keep")
-    manifest = manifest.with_content(store.root / "hashes.parquet")
+    manifest = manifest.with_content(store.root / "hashes")
     table = manifest.rows.sort("id").with_columns(place=pl.int_range(pl.len()))
     packed = _pack_features(manifest, table) if manifest.kind == "features" else _pack_images(manifest, table, recipe, store, progress)
     rows, contents = {}, {}
@@ -54,11 +52,7 @@ def prepare(
         rows[name] = _rows(of_split, packed)
         contents[name] = _contents(of_split, packed)
     counts = ClassCounts(manifest.counts("train"))
-    return Splits(rows, manifest.classes, counts, _groups(counts, groups), contents, frozenset(allowed))
-
-
-def _groups(counts: ClassCounts, scheme: str | None) -> Groups:
-    return make_groups(counts.real, scheme)
+    return Splits(rows, manifest.classes, counts, make_groups(counts.real, groups), contents)
 
 
 def _rows(table: pl.DataFrame, packed: NDArray[np.uint8] | NDArray[np.float32]) -> Rows:
@@ -96,20 +90,10 @@ def _stack(arrays: Mapping[str, NDArray[np.generic]], table: pl.DataFrame) -> ND
 
 def _pack_images(manifest: Manifest, table: pl.DataFrame, recipe: Recipe, store: Store, progress: Progress | None) -> NDArray[np.uint8]:
     if manifest.arrays:
-        return _bring_to_size(_stack(manifest.arrays, table), recipe.image_size)
+        return fit_pixels(_stack(manifest.arrays, table), recipe.image_size)
     root = manifest.root or Path()
     paths = [root / path for path in table["path"].to_list()]
     found = survey(paths)
     if recipe.image_size is None and not found.same_size:
         raise BadData(f"the images of {manifest.name!r} have several sizes; give them one with --set recipe.image_size=32")
     return pack(paths, table["content"].to_list(), recipe.image_size, found.channels, store, progress)
-
-
-def _bring_to_size(images: NDArray[np.generic], size: int | None) -> NDArray[np.uint8]:
-    """Give (N, H, W, channels) uint8 images; of another size only where the recipe says so."""
-    images = images[..., None] if images.ndim == 3 else images
-    pixels = np.asarray(images, dtype=np.uint8)
-    if size is None or pixels.shape[1:3] == (size, size):
-        return pixels
-    resized = [np.asarray(Image.fromarray(p.squeeze(-1) if p.shape[-1] == 1 else p).resize((size, size))) for p in pixels]
-    return np.stack(resized).reshape(len(pixels), size, size, pixels.shape[-1])

@@ -50,9 +50,10 @@ class Run:
         """Every validation and test answer."""
         return Predictions.load(self.folder / "predictions")
 
-    def evaluate(self, split: str = "test") -> Evaluation:
-        """Measure a split from the predictions."""
-        return evaluate(self.predictions, split)
+    def evaluate(self, split: str | None = None) -> Evaluation:
+        """Measure a split from the predictions: test when there is one, else val."""
+        predictions = self.predictions
+        return evaluate(predictions, split or ("test" if "test" in predictions.splits else "val"))
 
     def __repr__(self) -> str:
         said = self.record

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from tailwise.store import Store
@@ -57,46 +57,41 @@ class Saving:
     """What sharing saved, counted from the records of finished runs.
 
     Attributes:
-        alone_steps: of all rows, each by itself.
-        shared_steps: that were needed.
-        alone_seconds: that training each row by itself would have taken.
-        shared_seconds: that the needed steps took, in this call or earlier ones.
+        steps_alone: of all rows, each by itself.
+        steps_shared: that were needed.
+        seconds_alone: that training each row by itself would have taken.
+        seconds_shared: that the needed steps took, in this call or earlier ones.
     """
 
-    alone_steps: int
-    shared_steps: int
-    alone_seconds: float
-    shared_seconds: float
+    steps_alone: int
+    steps_shared: int
+    seconds_alone: float
+    seconds_shared: float
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain values."""
-        return {
-            "steps_alone": self.alone_steps,
-            "steps_shared": self.shared_steps,
-            "seconds_alone": self.alone_seconds,
-            "seconds_shared": self.shared_seconds,
-        }
+        return asdict(self)
 
     def __str__(self) -> str:
-        part = 100 * (1 - self.shared_steps / self.alone_steps) if self.alone_steps else 0.0
+        part = 100 * (1 - self.steps_shared / self.steps_alone) if self.steps_alone else 0.0
         return (
-            f"{self.shared_steps:,} steps instead of {self.alone_steps:,} ({part:.0f} % saved by sharing equal parts), "
-            f"{self.shared_seconds:.0f} s of training instead of about {self.alone_seconds:.0f} s"
+            f"{self.steps_shared:,} steps instead of {self.steps_alone:,} ({part:.0f} % saved by sharing equal parts), "
+            f"{self.seconds_shared:.0f} s of training instead of about {self.seconds_alone:.0f} s"
         )
 
 
 def saving(records: Sequence[Mapping[str, Any]]) -> Saving:
     """Count from run records: a stretch of a line that several runs have is counted once."""
     legs = [leg for record in records for leg in record["legs"]]
-    alone_steps = sum(leg["stop"] - leg["start"] for leg in legs)
-    alone_seconds = sum(leg["seconds"] for leg in legs)
-    shared_steps, shared_seconds = 0, 0.0
+    steps_alone = sum(leg["stop"] - leg["start"] for leg in legs)
+    seconds_alone = sum(leg["seconds"] for leg in legs)
+    steps_shared, seconds_shared = 0, 0.0
     for line in {leg["line"] for leg in legs}:
         mine = sorted((leg for leg in legs if leg["line"] == line), key=lambda leg: leg["stop"])
         reached = 0
         for leg in mine:
             new = max(0, leg["stop"] - max(reached, leg["start"]))
-            shared_steps += new
-            shared_seconds += leg["seconds"] * new / max(1, leg["stop"] - leg["start"])
+            steps_shared += new
+            seconds_shared += leg["seconds"] * new / max(1, leg["stop"] - leg["start"])
             reached = max(reached, leg["stop"])
-    return Saving(alone_steps, shared_steps, alone_seconds, shared_seconds)
+    return Saving(steps_alone, steps_shared, seconds_alone, seconds_shared)

@@ -4,8 +4,9 @@ Lives here: how stages become lines, how a line is trained from any stored state
 loss, sampler or optimiser by name; tables; printing. May import `models`, `pixels`, `evaluation` and the vocabulary.
 """
 
+from tailwise.training.line import RunSettings
 from tailwise.training.plan import Leg, Plan, Root, plan_method
-from tailwise.training.run import Outcome, RunSettings, run_method
+from tailwise.training.run import Outcome, run_method
 from tailwise.training.splits import Splits
 
 __all__ = ["Leg", "Outcome", "Plan", "Root", "RunSettings", "Splits", "plan_method", "run_method"]

@@ -164,12 +164,9 @@ class LineRun:
                     at_epoch(now_state(done))
             settings.watch(leg, done, self.trained)
             interrupted = settings.interrupted()
-            if done in cuts or done == stop:
-                save_state(settings.store, now_state(done), inner=False)
-                drop_inner(settings.store, leg.line, done)
-                kept = time.perf_counter()
-            elif interrupted or time.perf_counter() - kept > settings.keep_seconds:
-                save_state(settings.store, now_state(done), inner=True)
+            lasting = done in cuts or done == stop
+            if lasting or interrupted or time.perf_counter() - kept > settings.keep_seconds:
+                save_state(settings.store, now_state(done), inner=not lasting)
                 drop_inner(settings.store, leg.line, done)
                 kept = time.perf_counter()
             if interrupted and done != stop:

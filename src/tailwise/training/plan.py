@@ -6,7 +6,6 @@ a number of steps. Equal stages that continue are one line. So sharing between m
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,18 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from tailwise.counts import ClassCounts, is_uneven
+from tailwise.counts import ClassCounts
 from tailwise.errors import BadValue, Clash
-from tailwise.method import About, Best, Learn, Net, Pending, Stage, Stages, Stream, Undecided, relay
+from tailwise.method import About, Best, Learn, Net, Pending, Stage, Stages, Stream, Undecided, advance, relay
 from tailwise.models import LinearHead, resolve
-from tailwise.objective import Criterion, Objective, Supervised
+from tailwise.objective import Objective, Supervised
 from tailwise.recipe import Recipe
 from tailwise.seeds import generator
 from tailwise.specification import fill_shown, key_of, room_digest, spec
 from tailwise.training.joint import forked
+from tailwise.training.sentences import describe, prior_warnings, stage_sentence
 from tailwise.training.splits import Splits
 
-CODE = ("training", "pixels", "models", "objective", "seeds", "specification")
+CODE = ("training", "pixels", "models", "objective", "seeds", "data.images")
 """Rooms and modules whose code is in the root of every key; parts bring their own."""
 
 
@@ -104,34 +104,6 @@ class Leg:
         """Steps of this stage."""
         return self.stop - self.start
 
-    def sentence(self) -> str:
-        """Say in one line what will happen."""
-        first = self.epoch + self.start // self.steps
-        last = self.epoch + self.stop // self.steps
-        stage, sampler = self.stage, self.stage.streams["main"].sampler
-        loss = getattr(stage.objective, "criterion", stage.objective)
-        said = [
-            f"epochs {first}-{last} of {self.recipe.epochs}, {self.length:,} steps",
-            _describe(loss),
-            f"rows by {_describe(sampler)}" if sampler else "every row once an epoch",
-        ]
-        if [entry.pattern for entry in self.learn] != ["*"]:
-            said.append("only " + ", ".join(entry.pattern for entry in self.learn) + " learn")
-        if stage.start.reset:
-            said.append("anew: " + ", ".join(stage.start.reset))
-        said += [_describe(part) for part in (stage.mixing, stage.gradient, stage.average) if part is not None]
-        if isinstance(stage.leaves, Best):
-            said.append(f"leaves the best by {stage.leaves.metric} on {stage.leaves.split}")
-        return f"{stage.name or 'train'}: " + "; ".join(said)
-
-
-def _describe(part: Any) -> str:
-    """Name a part with the fields that are plain numbers or words."""
-    fields = {f.name: getattr(part, f.name) for f in dataclasses.fields(part) if f.name != "reduction"}
-    inner = [_describe(v) for v in fields.values() if isinstance(v, Criterion)]
-    plain = [f"{k}={v:g}" for k, v in fields.items() if isinstance(v, float | int) and not isinstance(v, bool)]
-    return type(part).__name__ + (f"({', '.join(inner + plain)})" if inner or plain else "")
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -156,11 +128,11 @@ class Plan:
 
     def sentences(self) -> list[str]:
         """Say in one line a stage what will happen."""
-        said = [leg.sentence() for leg in self.legs]
+        said = [stage_sentence(leg) for leg in self.legs]
         if self.decided_by_results:
             said.append("then: decided by results")
         if self.posthoc is not None:
-            said.append(f"then, without training: {_describe(self.posthoc)} on the predictions")
+            said.append(f"then, without training: {describe(self.posthoc)} on the predictions")
         return said
 
 
@@ -173,14 +145,12 @@ def stages_of(method: Any, modifiers: Iterable[Any], about: About, seed: int) ->
         stages = method.stages(about)
         for modifier in modifiers:
             stages = modifier.modify(stages, about)
-    made = relay(stages)
-    result: Any = None
+    made, result = relay(stages), None
     while True:
         with forked(seed, "describe"):
-            try:
-                stage = made.send(result)
-            except StopIteration:
-                return
+            stage = advance(made, result)
+        if stage is None:
+            return
         result = yield stage
 
 
@@ -194,17 +164,13 @@ def plan_method(root: Root, method: Any, modifiers: Iterable[Any] = ()) -> Plan:
     about = root.splits.about(root.recipe.epochs)
     legs: list[Leg] = []
     stages = stages_of(method, modifiers, about, root.seed)
-    undecided, pending = False, None
+    undecided = False
     try:
-        while not undecided:
-            stage = stages.send(pending)
+        while not undecided and (stage := advance(stages, Pending() if legs else None)) is not None:
             undecided = bool(legs) and isinstance(legs[-1].stage.leaves, Best)
             leg = next_leg(root, stage, legs[-1] if legs else None)
             if not undecided:
                 legs.append(leg)
-            pending = Pending()
-    except StopIteration:
-        pass
     except Undecided:
         undecided = True
     if not any(leg.length for leg in legs):
@@ -221,7 +187,7 @@ def fill_posthoc(method: Any, about: About, last: Leg) -> Any:
     """
     part = method.posthoc(about)
     if getattr(part, "needs_linear_head", False) and (not isinstance(last.net.head, LinearHead) or last.net.branches is not None):
-        raise Clash(f"{method} needs one linear head, and its base leaves {_describe(last.net.head)}; choose another base")
+        raise Clash(f"{method} needs one linear head, and its base leaves {describe(last.net.head)}; choose another base")
     return None if part is None else fill_shown(part, last.shown)
 
 
@@ -308,7 +274,7 @@ def _check_objective(objective: Objective, stage: Stage, recipe: Recipe) -> None
     if recipe.accumulate > 1 and objective.compares_rows:
         raise Clash(f"{name} compares the rows of a batch with each other, so a batch cannot be cut into parts; set recipe.accumulate=1")
     if stage.gradient is not None and not objective.descends:
-        raise Clash(f"{name} makes its own steps, which {_describe(stage.gradient)} cannot change; leave one of them out")
+        raise Clash(f"{name} makes its own steps, which {describe(stage.gradient)} cannot change; leave one of them out")
 
 
 def batch_size(stream: Any, recipe: Recipe) -> int:
@@ -325,22 +291,6 @@ def shown_by(splits: Splits, stream: Stream) -> tuple[float, ...]:
     if not stream.labelled or rows.targets is None or rows.targets.ndim != 1 or (stream.split == "train" and rows.weights is None):
         return tuple(float(n) for n in splits.counts.real)
     return tuple(np.bincount(rows.targets, rows.weights, minlength=len(splits.classes)).tolist())
-
-
-def prior_warnings(real: tuple[int, ...], last: Leg, posthoc: Any, method: Any) -> Iterator[str]:
-    """Warn where the class prior is corrected more than once, unless the card says that it is meant.
-
-    A sampler corrects it when it shows uneven classes evenly; a criterion or post-hoc part says for itself whether it does.
-    """
-    parts = [last.stage.streams["main"].sampler] if is_uneven(real) and not is_uneven(last.shown) else []
-    criterion = getattr(last.stage.objective, "criterion", None)
-    while criterion is not None:
-        parts += [criterion] if criterion.removes_prior else []
-        criterion = getattr(criterion, "criterion", None)
-    parts += [posthoc] if getattr(posthoc, "removes_prior", False) else []
-    if len(parts) > 1 and not method.card.prior_twice:
-        named = ", ".join(type(part).__name__ for part in parts)
-        yield f"{method} corrects the class prior {len(parts)} times ({named}): expect the tail to be over-corrected"
 
 
 def about_leg(root: Root, leg: Leg) -> About:

@@ -14,20 +14,19 @@ from torch import Tensor, nn
 
 from tailwise.errors import BadData, BadValue
 from tailwise.evaluation import Predictions, SplitPredictions, macro_accuracy, micro_accuracy
-from tailwise.method import Best
+from tailwise.method import Best, advance
 from tailwise.models.chain import Chain
 from tailwise.models.heads import linear_weights
 from tailwise.pixels import Rows
 from tailwise.specification import key_of
 from tailwise.store import write_json
 from tailwise.training.line import LineRun, RunSettings, make_loop, parent_of
-from tailwise.training.plan import Leg, Root, fill_posthoc, next_leg, stages_of
+from tailwise.training.plan import Leg, Root, about_leg, fill_posthoc, next_leg, stages_of
 from tailwise.training.states import State, load_state
 from tailwise.training.streams import PLAIN
 from tailwise.training.sweep import sweep
 
 METRICS: dict[str, Callable[..., float | None]] = {"macro_accuracy": macro_accuracy, "accuracy": micro_accuracy}
-__all__ = ["Outcome", "RunSettings", "run_method"]
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ class Outcome:
         return Predictions(
             splits=made,
             classes=splits.classes,
-            counts=type(splits.counts)(splits.counts.real, self.leg.shown),
+            counts=about_leg(self.root, self.leg).counts,
             groups=splits.groups,
             data=splits.identity("train"),
             class_means=None if features is None else class_means(features, splits.rows["train"].labels, len(splits.classes)),
@@ -131,11 +130,11 @@ def _numpy(tensor: Tensor) -> NDArray[np.float32]:
 
 
 def class_means(features: NDArray[np.float32], labels: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
-    """Average features by class: (classes, D) float32, zeros for a class without rows."""
+    """Average features by class: (classes, D) float32, NaN for a class without rows."""
     sums = np.zeros((classes, features.shape[1]))
     np.add.at(sums, labels, features)
     counts = np.bincount(labels, minlength=classes)[:, None]
-    return (sums / np.maximum(counts, 1)).astype(np.float32)
+    return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0).astype(np.float32)
 
 
 def run_method(root: Root, method: Any, modifiers: Iterable[Any], settings: RunSettings) -> tuple[Outcome, Any]:
@@ -151,14 +150,9 @@ def run_method(root: Root, method: Any, modifiers: Iterable[Any], settings: RunS
     about = root.splits.about(root.recipe.epochs)
     stages = stages_of(method, tuple(modifiers), about, root.seed)
     outcome: Outcome | None = None
-    try:
-        stage = next(stages)
-        while True:
-            leg = next_leg(root, stage, outcome.leg if outcome else None, outcome.state.step if outcome else None)
-            outcome = _run_leg(root, leg, outcome, settings)
-            stage = stages.send(outcome)
-    except StopIteration:
-        pass
+    while (stage := advance(stages, outcome)) is not None:
+        leg = next_leg(root, stage, outcome.leg if outcome else None, outcome.state.step if outcome else None)
+        outcome = _run_leg(root, leg, outcome, settings)
     if outcome is None:
         raise BadValue(f"{method} has no stage")
     return outcome, fill_posthoc(method, about, outcome.leg)
@@ -167,20 +161,19 @@ def run_method(root: Root, method: Any, modifiers: Iterable[Any], settings: RunS
 def _run_leg(root: Root, leg: Leg, before: Outcome | None, settings: RunSettings) -> Outcome:
     legs = (*(before.legs if before else ()), leg)
     run = LineRun(root, leg, settings, lambda: parent_of(root, leg, settings, legs))
-    chooses = isinstance(leg.stage.leaves, Best) and leg.length
-    state = _best(root, leg, legs, run, settings) if chooses else run.reach(leg.stop)
+    leaves = leg.stage.leaves
+    state = _best(leaves, root, leg, legs, run, settings) if isinstance(leaves, Best) and leg.length else run.reach(leg.stop)
     seconds = state.seconds * leg.length / max(1, state.step)
     if before is None:
         return Outcome(root, legs, state, settings, run.trained, (seconds,), (state.log,))
     return Outcome(root, legs, state, settings, before.trained + run.trained, (*before.seconds, seconds), (*before.logs, state.log))
 
 
-def _best(root: Root, leg: Leg, legs: tuple[Leg, ...], run: LineRun, settings: RunSettings) -> State:
+def _best(best: Best, root: Root, leg: Leg, legs: tuple[Leg, ...], run: LineRun, settings: RunSettings) -> State:
     """Reach the end of a stage and give the state of the epoch that was best on validation; the first among equals.
 
     The scores of epochs are kept beside the states, and the best state so far is stored, so that a killed run goes on.
     """
-    best: Best = leg.stage.leaves  # type: ignore[assignment]
     if best.split not in root.splits.rows:
         raise BadData(f"the data have no split {best.split!r} to choose on; set some of train aside with --split 80/10/10")
     key = key_of(leg.line, best.metric, root.splits.identity(best.split))

@@ -78,6 +78,4 @@ class Splits:
             if stream.split not in self.rows:
                 raise BadData(f"stream {name!r} wants split {stream.split!r}, and the data have {', '.join(self.rows)}")
             if stream.split in MEASURED and stream.split not in self.allowed:
-                raise Clash(
-                    f"stream {name!r} would train on split {stream.split!r}, which is measured on; allow it by name, or draw it from train"
-                )
+                raise Clash(f"stream {name!r} would train on split {stream.split!r}, which is measured on; draw its rows from train")

@@ -1,0 +1,49 @@
+"""The words of a command, the same on the command line and in Python: how data are read, and how is trained. Nothing heavy here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+
+@dataclass(frozen=True)
+class DataWords:
+    """How data are read.
+
+    Attributes:
+        root: Where the images of a saved manifest are now.
+        split: Shares of train, val and test a class, as in 80/10/10. Default: the data's own, or 72/8/20 where there are none.
+        tail: Thin the training classes: exponential:R, step:R, pareto:A, uniform:LO:HI or counts:FILE.
+        split_seed: Seed of split and tail.
+        empty_classes: What to do with classes without training images.
+        groups: How classes are grouped. Default: counts (many > 100, few < 20 images), or thirds where a group would be empty.
+    """
+
+    root: Path | None = None
+    split: str | None = None
+    tail: str | None = None
+    split_seed: int = 0
+    empty_classes: Literal["refuse", "keep", "drop"] = "refuse"
+    groups: Literal["counts", "thirds"] | None = None
+
+
+@dataclass(frozen=True)
+class TrainingWords:
+    """How is trained.
+
+    Attributes:
+        recipe: Epochs, batch, optimiser, schedule, augmentation; `tailwise show RECIPE` prints every value.
+        net: Network. Default: the recipe's.
+        settings: Set a knob, as in --set max_margin=0.3, --set ldam.scale=20 or --set recipe.epochs=20; may be repeated.
+        device: Where to train.
+        threads: torch threads of the training process. Default: the recipe's.
+    """
+
+    recipe: str = "quick"
+    net: str | None = None
+    settings: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = ()
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    threads: int | None = None

@@ -1,0 +1,59 @@
+"""Plans in words: what a stage will do, what a part is, where a prior is corrected twice."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from tailwise.counts import is_uneven
+from tailwise.method import Best
+from tailwise.objective import Criterion
+
+if TYPE_CHECKING:
+    from tailwise.training.plan import Leg
+
+
+def stage_sentence(leg: Leg) -> str:
+    """Say in one line what a stage will do."""
+    first = leg.epoch + leg.start // leg.steps
+    last = leg.epoch + leg.stop // leg.steps
+    stage, sampler = leg.stage, leg.stage.streams["main"].sampler
+    loss = getattr(stage.objective, "criterion", stage.objective)
+    said = [
+        f"epochs {first}-{last} of {leg.recipe.epochs}, {leg.length:,} steps",
+        describe(loss),
+        f"rows by {describe(sampler)}" if sampler else "every row once an epoch",
+    ]
+    if [entry.pattern for entry in leg.learn] != ["*"]:
+        said.append("only " + ", ".join(entry.pattern for entry in leg.learn) + " learn")
+    if stage.start.reset:
+        said.append("anew: " + ", ".join(stage.start.reset))
+    said += [describe(part) for part in (stage.mixing, stage.gradient, stage.average) if part is not None]
+    if isinstance(stage.leaves, Best):
+        said.append(f"leaves the best by {stage.leaves.metric} on {stage.leaves.split}")
+    return f"{stage.name or 'train'}: " + "; ".join(said)
+
+
+def describe(part: Any) -> str:
+    """Name a part with the fields that are plain numbers or words."""
+    fields = {f.name: getattr(part, f.name) for f in dataclasses.fields(part) if f.name != "reduction"}
+    inner = [describe(v) for v in fields.values() if isinstance(v, Criterion)]
+    plain = [f"{k}={v:g}" for k, v in fields.items() if isinstance(v, float | int) and not isinstance(v, bool)]
+    return type(part).__name__ + (f"({', '.join(inner + plain)})" if inner or plain else "")
+
+
+def prior_warnings(real: tuple[int, ...], last: Leg, posthoc: Any, method: Any) -> Iterator[str]:
+    """Warn where the class prior is corrected more than once, unless the card says that it is meant.
+
+    A sampler corrects it when it shows uneven classes evenly; a criterion or post-hoc part says for itself whether it does.
+    """
+    parts = [last.stage.streams["main"].sampler] if is_uneven(real) and not is_uneven(last.shown) else []
+    criterion = getattr(last.stage.objective, "criterion", None)
+    while criterion is not None:
+        parts += [criterion] if criterion.removes_prior else []
+        criterion = getattr(criterion, "criterion", None)
+    parts += [posthoc] if getattr(posthoc, "removes_prior", False) else []
+    if len(parts) > 1 and not method.card.prior_twice:
+        named = ", ".join(type(part).__name__ for part in parts)
+        yield f"{method} corrects the class prior {len(parts)} times ({named}): expect the tail to be over-corrected"
