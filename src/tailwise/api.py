@@ -9,6 +9,7 @@ from typing import Literal
 from tailwise.catalogue import Row, parse_modifier, parse_row, parse_rows
 from tailwise.data import Manifest
 from tailwise.data.trainable import EmptyClasses
+from tailwise.errors import BadData
 from tailwise.evaluation import Summary
 from tailwise.method import Method
 from tailwise.store import Store
@@ -154,7 +155,25 @@ def report(*folders: Path | str, split: str | None = None) -> Summary:
         )
         for run in found:
             runs.setdefault(run.record["method"], []).append(run)
+    for found in runs.values():
+        _check_alike(found)
     return summarise_runs(runs, split)
+
+
+def _check_alike(runs: Sequence[Run]) -> None:
+    """Refuse runs that are no seeds of one thing: a spread over them would be no spread over seeds."""
+    first = runs[0]
+    for other in runs[1:]:
+        for field in ("knobs", "modifiers", "recipe", "network"):
+            if other.record[field] != first.record[field]:
+                raise BadData(
+                    f"{first.folder} and {other.folder} are both {first.record['method']} and differ in {field}; report them apart"
+                )
+        if other.record["data"]["identity"] != first.record["data"]["identity"]:
+            raise BadData(f"{first.folder} and {other.folder} were trained on different data; report them apart")
+    seeds = [run.record["seed"] for run in runs]
+    if len(set(seeds)) != len(seeds):
+        raise BadData(f"{first.record['method']} is there with the same seed twice ({sorted(seeds)}); name each run once")
 
 
 def method_row(method: Method | str, modifiers: Sequence[str] = ()) -> Row:

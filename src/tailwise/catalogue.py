@@ -165,6 +165,7 @@ def load_file(path: Path | str) -> type:
     name = f"tailwise_user_{path.stem}_{hashlib.sha256(str(path.parent).encode()).hexdigest()[:8]}"
     folder = _FolderFinder(path.parent)
     folder.forget()
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _FolderFinder)]
     module = ModuleType(name)
     module.__file__ = str(path)
     sys.modules[name] = module
@@ -175,6 +176,7 @@ def load_file(path: Path | str) -> type:
         raise BadData(f"{error.filename}:{error.lineno}: {error.msg}; the file is no Python module") from None
     finally:
         sys.meta_path.remove(folder)
+        sys.meta_path.append(folder)  # last: what the file imports while it runs is found too
     made: type = _defined_in(module, "method")
     made.catalogue_name = path.stem.replace("_", "-")  # type: ignore[attr-defined]
     return made
@@ -202,16 +204,13 @@ class _FolderFinder:
         return next((spec for finder in finders if (spec := finder.find_spec(name)) is not None and spec.loader is not None), None)
 
     def forget(self) -> None:
-        """Drop earlier modules of this folder, and those of other folders that its own would be mistaken for."""
+        """Drop what was loaded afresh before from this folder, or under a name that this folder's own modules have."""
         mine = {p.stem for p in self.folder.glob("*.py")} | {p.parent.name for p in self.folder.glob("*/__init__.py")}
         for name, module in list(sys.modules.items()):
-            fresh = isinstance(getattr(module, "__loader__", None), _FreshLoader)
-            file = getattr(module, "__file__", None)
-            inside = file is not None and self.folder in Path(file).parents and PACKAGE not in Path(file).parents
-            if name == "__main__" or name.startswith("tailwise_user_"):
-                continue
-            if (inside and "site-packages" not in Path(str(file)).parts) or (fresh and name.split(".")[0] in mine):
-                del sys.modules[name]
+            if isinstance(getattr(module, "__loader__", None), _FreshLoader):
+                inside = self.folder in Path(str(module.__file__)).parents
+                if inside or name.split(".")[0] in mine:
+                    del sys.modules[name]
 
 
 # --- the grammar: ldam, ldam(max_margin=0.3), ldam(paper), la(base=ldam-drw), ldam-drw+sam(rho=0.1), ./mine.py ------------
@@ -300,7 +299,18 @@ def expand(text: str) -> list[str]:
             raise BadData(f"no file {first}; a method is a name of `tailwise methods` or the path of a Python file")
         for modifier in rest:
             find("modifier", modifier)
+        _check_presets(row)
     return rows
+
+
+def _check_presets(row: str) -> None:
+    """Refuse a preset that no card names; knobs are checked when the method is made."""
+    for part, kind in zip(split_outside(row, "+"), ("method", *["modifier"] * row.count("+")), strict=False):
+        name, arguments = _name_and_arguments(part)
+        known = () if name.endswith(".py") else find(kind, name).presets
+        for argument in arguments:
+            if "=" not in argument and not name.endswith(".py") and argument not in known:
+                raise UnknownName(f"preset of {name}", argument, known, see="A knob is set as in (knob=value).")
 
 
 def parse_method(text: str) -> Any:

@@ -57,6 +57,8 @@ class Recipe:
                 raise BadValue(f"recipe.{name} is a whole number from 1, got {getattr(self, name)}")
         if self.accumulate > self.batch_size:
             raise BadValue(f"recipe.accumulate cuts a batch of {self.batch_size} rows, so it is at most that, got {self.accumulate}")
+        if self.image_size is not None and self.image_size < 1:
+            raise BadValue(f"recipe.image_size is a number of pixels from 1, or none, got {self.image_size}")
         if self.clip is not None and self.clip <= 0:
             raise BadValue(f"recipe.clip is a norm above 0, got {self.clip}")
 

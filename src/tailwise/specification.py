@@ -10,10 +10,11 @@ import ast
 import dataclasses
 import functools
 import hashlib
+import importlib.util
 import json
 import math
 import sys
-import types
+import sysconfig
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -207,8 +208,8 @@ def _source(name: str, required: bool) -> str | None:
     text = getattr(module, "__tailwise_source__", None)
     if text is not None:
         return str(text)
-    path = getattr(module, "__file__", None)
-    if path is None or not path.endswith(".py"):
+    path = getattr(module, "__file__", None) or _local_file(name)
+    if path is None or not str(path).endswith(".py"):
         if required:
             raise NoSpecification(f"the code of module {name!r} is in no file, so it cannot be recognised again; move it to a .py file")
         return None
@@ -220,9 +221,9 @@ def _imports(name: str, source: str) -> Iterator[str]:
     for target, members in _imported_names(name, source):
         if target == "tailwise" or target.startswith("tailwise."):
             yield from _ours(target, members)
-        elif _is_neighbour(name, target):
+        elif _is_local(name, target):
             yield target
-            yield from (f"{target}.{member}" for member in members if f"{target}.{member}" in sys.modules)
+            yield from (f"{target}.{member}" for member in members)
 
 
 def _ours(target: str, members: Iterable[str]) -> Iterator[str]:
@@ -252,15 +253,31 @@ def _imported_names(name: str, source: str) -> tuple[tuple[str, tuple[str, ...]]
     return tuple(found)
 
 
-def _is_neighbour(name: str, target: str) -> bool:
-    """Say whether a module belongs to the same package, or lies in the same folder, as the one that imports it."""
-    importer, imported = sys.modules.get(name), sys.modules.get(target)
-    if imported is None or not isinstance(imported, types.ModuleType):
-        return False
-    if "." in name and target.split(".")[0] == name.split(".")[0]:
+def _is_local(name: str, target: str) -> bool:
+    """Say whether an imported module is the user's own: of the same package, or in a file that no installation owns."""
+    top = target.split(".")[0]
+    if "." in name and name.split(".")[0] == top:
         return True
-    mine, other = getattr(importer, "__file__", None), getattr(imported, "__file__", None)
-    if mine is None or other is None:
-        return False
-    folder = Path(mine).resolve().parent
-    return folder in Path(other).resolve().parents and "site-packages" not in Path(other).resolve().relative_to(folder).parts
+    return _local_file(top) is not None
+
+
+def _local_file(name: str) -> Path | None:
+    """Find the file of a module that is neither the standard library's nor installed; None for all others."""
+    module = sys.modules.get(name)
+    file = getattr(module, "__file__", None)
+    if module is None:
+        try:
+            found = importlib.util.find_spec(name)
+        except (ImportError, AttributeError, ValueError):
+            return None
+        file = found.origin if found is not None else None
+    if file is None or not file.endswith(".py"):
+        return None
+    path = Path(file).resolve()
+    return None if any(place in path.parents for place in _installed()) or "site-packages" in path.parts else path
+
+
+@functools.cache
+def _installed() -> tuple[Path, ...]:
+    places = sysconfig.get_paths()
+    return tuple(Path(places[name]).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib"))

@@ -20,9 +20,9 @@ from typing import Any
 from filelock import FileLock
 from platformdirs import user_cache_path
 
-from tailwise.errors import OutputExists, Stopped, Unwritable
+from tailwise.errors import BadValue, OutputExists, Stopped, Unwritable
 
-LIMIT_BYTES = 20 * 1024**3
+LIMIT_GIGABYTES = 20.0
 PENDING = ".pending-"
 
 
@@ -30,6 +30,22 @@ def default_root() -> Path:
     """Give the store's place: `TAILWISE_STORE`, or the user's cache folder."""
     named = os.environ.get("TAILWISE_STORE")
     return Path(named) if named else user_cache_path("tailwise", appauthor=False)
+
+
+def default_limit() -> int:
+    """Give the store's limit in bytes: `TAILWISE_STORE_GB`, or 20.
+
+    Raises:
+        BadValue: the variable is no number above 0.
+    """
+    named = os.environ.get("TAILWISE_STORE_GB", str(LIMIT_GIGABYTES))
+    try:
+        gigabytes = float(named)
+    except ValueError:
+        gigabytes = 0.0
+    if not gigabytes > 0:
+        raise BadValue(f"TAILWISE_STORE_GB is a number of gigabytes above 0, got {named!r}")
+    return int(gigabytes * 1024**3)
 
 
 def sync_folder(folder: Path) -> None:
@@ -68,7 +84,7 @@ def whole_folder(final: Path, fill: Callable[[Path], None]) -> Path:
     with writing(final):
         final.parent.mkdir(parents=True, exist_ok=True)
         _sweep_dead(final.parent)
-        pending = final.parent / f"{PENDING}{final.name}-{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        pending = final.parent / _pending_name(final)
         pending.mkdir()
         try:
             fill(pending)
@@ -84,6 +100,11 @@ def whole_folder(final: Path, fill: Callable[[Path], None]) -> Path:
     return final
 
 
+def _pending_name(final: Path) -> str:
+    """Name what is being written: for which name, by which process of which machine."""
+    return f"{PENDING}{final.name}-{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
 def _host() -> str:
     """Give this machine's name without the dashes that part the names of pending folders."""
     return socket.gethostname().replace("-", "_") or "here"
@@ -94,7 +115,7 @@ def _sweep_dead(parent: Path) -> None:
     for left in parent.glob(f"{PENDING}*-{_host()}-*-*"):
         owner = left.name.rsplit("-", 2)[1]
         if owner.isdigit() and not _is_alive(int(owner)):
-            shutil.rmtree(left, ignore_errors=True)
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 def _is_alive(process: int) -> bool:
@@ -111,16 +132,16 @@ def whole_file(final: Path, data: bytes) -> Path:
     """Write a file beside its final name, sync it and rename it over the old one."""
     with writing(final):
         final.parent.mkdir(parents=True, exist_ok=True)
-        handle, pending = tempfile.mkstemp(prefix=PENDING, dir=final.parent)
+        pending = final.parent / _pending_name(final)
         try:
-            with os.fdopen(handle, "wb") as file:
+            with pending.open("xb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(pending, final)
             _sync(final.parent)
         finally:
-            Path(pending).unlink(missing_ok=True)
+            pending.unlink(missing_ok=True)
     return final
 
 
@@ -157,12 +178,12 @@ class Store:
 
     Args:
         root: where; `default_root()` when None.
-        limit: bytes above which `trim` deletes.
+        limit: bytes above which `trim` deletes; `default_limit()` when None.
     """
 
-    def __init__(self, root: Path | None = None, limit: int = LIMIT_BYTES) -> None:
+    def __init__(self, root: Path | None = None, limit: int | None = None) -> None:
         self.root = Path(root) if root is not None else default_root()
-        self.limit = limit
+        self.limit = limit if limit is not None else default_limit()
 
     def path(self, kind: str, *key: str) -> Path:
         """Give the place of a thing, whether or not it is there."""
@@ -211,7 +232,7 @@ class Store:
         """
         total = sum(self.sizes().values())
         freed = 0
-        for folder in sorted(self._folders(), key=_dearness):
+        for folder in sorted((f for f in self._folders() if not f.name.startswith(PENDING)), key=_dearness):
             if total - freed <= self.limit:
                 break
             freed += _bytes(folder)
@@ -224,8 +245,10 @@ class Store:
 
 
 def _dearness(folder: Path) -> tuple[int, float]:
-    inner = folder / "inner"
-    return (0 if inner.exists() else 1, folder.stat().st_mtime)
+    try:
+        return (0 if (folder / "inner").exists() else 1, folder.stat().st_mtime)
+    except FileNotFoundError:  # another process trims too
+        return (0, 0.0)
 
 
 def _bytes(folder: Path) -> int:

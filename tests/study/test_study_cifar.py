@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ def read_part(packed: np.lib.npyio.NpzFile, name: str) -> tuple[np.ndarray, np.n
     data, offsets = packed[f"{name}_webp"], packed[f"{name}_offsets"].astype(int)
     pictures = [
         np.asarray(Image.open(io.BytesIO(data[a:b].tobytes())).convert("RGB")).reshape(-1, 32, 32, 3)
-        for a, b in zip(offsets[:-1], offsets[1:], strict=True)
+        for a, b in itertools.pairwise(offsets)
     ]
     return np.concatenate(pictures), np.repeat(np.arange(100), packed[f"{name}_counts"])
 

@@ -30,6 +30,9 @@ class AdamW:
     def __post_init__(self) -> None:
         if not 0 < self.rate < math.inf:
             raise BadValue(f"a learning rate is above 0 and finite, got {self.rate}")
+        if self.weight_decay < 0 or not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
+            said = f"weight_decay={self.weight_decay}, betas {self.beta1} and {self.beta2}"
+            raise BadValue(f"AdamW takes a weight decay from 0 and betas in [0, 1), got {said}")
 
     def make(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         """Make the torch optimiser for parameter groups that carry `lr` and `weight_decay`."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from tailwise.errors import BadValue
+
 
 @dataclass(frozen=True)
 class Cosine:
@@ -17,6 +19,10 @@ class Cosine:
     """
 
     warmup: int = 0
+
+    def __post_init__(self) -> None:
+        if self.warmup < 0:
+            raise BadValue(f"a warm-up lasts a number of epochs from 0, got {self.warmup}")
 
     def factor(self, epoch: int, epochs: int) -> float:
         """Give the factor on the learning rate in a 0-based epoch."""

@@ -42,6 +42,8 @@ class SAM:
             parameters: the learning parameters by name, restored to the bit.
         """
         first = compute(True)
+        if not first:
+            return first
         offsets = self.ascent(parameters, first)
         before = {name: parameters[name].detach().clone() for name in offsets}
         try:

@@ -30,6 +30,9 @@ class SGD:
     def __post_init__(self) -> None:
         if not 0 < self.rate < math.inf:
             raise BadValue(f"a learning rate is above 0 and finite, got {self.rate}")
+        if not 0 <= self.momentum < 1 or self.weight_decay < 0 or (self.nesterov and not self.momentum):
+            said = f"momentum={self.momentum}, weight_decay={self.weight_decay}, nesterov={self.nesterov}"
+            raise BadValue(f"SGD takes a momentum in [0, 1), above 0 for nesterov, and a weight decay from 0, got {said}")
 
     def make(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         """Make the torch optimiser for parameter groups that carry `lr` and `weight_decay`."""

@@ -25,6 +25,8 @@ class Steps:
     factors: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.warmup < 0:
+            raise BadValue(f"a warm-up lasts a number of epochs from 0, got {self.warmup}")
         if len(self.drops) != len(self.factors) or list(self.drops) != sorted(self.drops):
             raise BadValue(f"a step schedule has one factor for each drop, drops rising, got drops={self.drops}, factors={self.factors}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 
 from tailwise.data.images import read_pixels
@@ -18,8 +20,8 @@ from tailwise.store import Store
 
 
 def pixel_key(contents: Sequence[str], size: int | None, channels: int) -> str:
-    """Name a packed array: the images' content hashes in order, the rule of resizing, and the code that decodes."""
-    return key_of(list(contents), size, channels, room_digest("data.images"))
+    """Name a packed array: the images' content hashes in order, the rule of resizing, and the code that decodes, Pillow's too."""
+    return key_of(list(contents), size, channels, room_digest("data.images"), PIL.__version__)
 
 
 def _cores() -> int:
@@ -65,6 +67,23 @@ def pack(
                 if progress:
                     progress(done, len(paths))
         packed.flush()
+        (folder / "pixels.hash").write_text(_hash(folder / "pixels.npy"))
 
     folder = store.make("pixels", key, decode)
+    if not _is_whole(folder):
+        store.drop("pixels", key)
+        folder = store.make("pixels", key, decode)
     return np.load(folder / "pixels.npy", mmap_mode="r")
+
+
+def _is_whole(folder: Path) -> bool:
+    """Say whether the packed bytes are those that were written: the store is a cache, and damage there is found."""
+    try:
+        return (folder / "pixels.hash").read_text() == _hash(folder / "pixels.npy")
+    except OSError:
+        return False
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()

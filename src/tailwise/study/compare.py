@@ -13,7 +13,7 @@ from tailwise.errors import BadValue, OutputExists
 from tailwise.evaluation import Measured, Summary, summarise
 from tailwise.records import STUDY, plain, read_record
 from tailwise.specification import key_of
-from tailwise.store import whole_file, write_json, writing
+from tailwise.store import check_writable, whole_file, whole_folder, writing
 from tailwise.study.runs import Cache, Run, execute, run_key, slug
 from tailwise.study.setup import Setup
 from tailwise.study.tree import Saving, Tree, make_tree, saving
@@ -160,27 +160,27 @@ def _record(setup: Setup, seeds: Sequence[int]) -> dict[str, Any]:
 
 
 def _claim(folder: Path, setup: Setup, record: Mapping[str, Any], force: bool) -> None:
-    """Make the study's folder ours, or find that it is.
+    """Make the study's folder ours, whole or not at all, or find that it is.
 
     With `force` another study's folder is moved aside under a name that says so; nothing of a user's is deleted.
     """
-    if folder.exists() and not folder.is_dir():
-        raise OutputExists(f"{folder} is a file; --out takes a folder")
+    check_writable(folder)
     if folder.is_dir() and any(folder.iterdir()):
         if not (folder / "study.json").is_file():
             raise OutputExists(f"{folder} exists and is no study of tailwise; choose another --out")
-        found = read_record(folder / "study.json", STUDY)
-        if found["key"] == record["key"]:
-            return
-        if not force:
-            raise OutputExists(
-                f"{folder} holds another study (other rows, data, settings or version); choose another --out, or use --force"
-            )
-        with writing(folder):
-            folder.rename(_aside(folder))
+        if read_record(folder / "study.json", STUDY)["key"] != record["key"] and force:
+            with writing(folder):
+                folder.rename(_aside(folder))
     table = setup.manifest.rows.sort("id").select("id", "label", "split")
-    whole_file(folder / "splits.csv", table.write_csv().encode())
-    write_json(folder / "study.json", record)
+
+    def fill(place: Path) -> None:
+        (place / "splits.csv").write_bytes(table.write_csv().encode())
+        (place / "study.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    if not (folder / "study.json").is_file():
+        whole_folder(folder, fill)
+    if read_record(folder / "study.json", STUDY)["key"] != record["key"]:
+        raise OutputExists(f"{folder} holds another study (other rows, data, settings or version); choose another --out, or use --force")
 
 
 def _aside(folder: Path) -> Path:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+from safetensors.torch import save as save_tensors
 
 from tailwise.catalogue import Row
 from tailwise.errors import OutputExists
@@ -67,7 +67,9 @@ def run_key(setup: Setup, row: Row, seed: int) -> str:
     """
     plan = setup.plan(row, seed)
     measured = {name: setup.splits.identity(name) for name in setup.splits.rows}
-    states = [[leg.line, leg.stop] for leg in plan.legs]
+    states: list[Any] = [[leg.line, leg.stop] for leg in plan.legs]
+    if plan.decided_by_results:
+        states += [setup.backbone, spec(setup.recipe), spec(setup.recipe.second)]
     return key_of(states, spec(plan.posthoc), spec(row.method), [spec(modifier) for modifier in row.modifiers], measured)
 
 
@@ -126,7 +128,8 @@ def execute(
     record = _record(setup, row, seed, key, outcome, said)
 
     def fill(place: Path) -> None:
-        save_file({n: t.detach().cpu().contiguous() for n, t in outcome.predictor.state_dict().items()}, place / "weights.safetensors")
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in outcome.predictor.state_dict().items()}
+        (place / "weights.safetensors").write_bytes(save_tensors(weights))
         predictions.save(place / "predictions")
         (place / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in outcome.log()), encoding="utf-8")
         (place / "run.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

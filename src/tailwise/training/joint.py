@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tailwise import seeds
 from tailwise.errors import BadValue, Clash
 from tailwise.method import About, Learn, Start
-from tailwise.objective import Batch, Clock, Objective, Term
+from tailwise.objective import Batch, Clock, Objective, Part, Term
 
 
 class Joint(nn.Module):
@@ -32,9 +32,12 @@ class Joint(nn.Module):
 @contextlib.contextmanager
 def forked(seed: int, *purpose: seeds.Word, device: torch.device | None = None) -> Iterator[None]:
     """Run under torch generators seeded for one purpose, and leave the caller's untouched."""
-    devices = [device.index or 0] if device is not None and device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seeds.torch_seed(seed, *purpose))
+    on_cuda = device is not None and device.type == "cuda"
+    number = seeds.torch_seed(seed, *purpose)
+    with torch.random.fork_rng(devices=[device.index or 0] if device is not None and on_cuda else []):
+        torch.default_generator.manual_seed(number)  # torch.manual_seed would reach the caller's other devices
+        if on_cuda:
+            torch.cuda.manual_seed(number)
         yield
 
 
@@ -80,19 +83,60 @@ def carry_network(net: nn.Module, earlier: Mapping[str, Tensor], start: Start) -
         raise Clash(f"tensor {lost[0]} of the earlier network has no place here: keep the network, or name it in Start(drop=...)")
 
 
-def carry_objective(objective: nn.Module, earlier: Mapping[str, Tensor], start: Start, same: bool) -> None:
-    """Copy what an earlier objective learnt, by name; an objective's new tensors stay as `build` made them.
+def owners(objective: nn.Module) -> dict[str, str]:
+    """Name an objective's tensors by the part that owns them: full name -> class of the nearest part and the rest of the name.
+
+    So what a criterion has learnt is found again when a wrapper moves it inwards, and equal names of unlike parts are kept apart.
+    Where two parts of one class own tensors of one name, the full name decides.
+    """
+    owned = {f"objective.{name}": _owner(objective, name) for name in objective.state_dict()}
+    seen = list(owned.values())
+    return {name: owner if seen.count(owner) == 1 else f"{owner} {name}" for name, owner in owned.items()}
+
+
+def _owner(objective: nn.Module, name: str) -> str:
+    module, owner, rest = objective, objective, name
+    *path, _ = name.split(".")
+    for depth, step in enumerate(path, start=1):
+        module = getattr(module, step)
+        if isinstance(module, Part):
+            owner, rest = module, ".".join(name.split(".")[depth:])
+    return f"{type(owner).__module__}:{type(owner).__qualname__} {rest}"
+
+
+def rename(tensors: Mapping[str, Tensor], before: Mapping[str, str], here: Mapping[str, str]) -> dict[str, Tensor]:
+    """Give a state's tensors under the names that they have in this stage; what an objective had and this one has not is left out.
+
+    Args:
+        tensors: of the state before, optimisers' slots and averages included.
+        before: `owners` of the objective before.
+        here: `owners` of this one.
+    """
+    places = {owner: name for name, owner in here.items()}
+    moved = {name: places[owner] for name, owner in before.items() if owner in places}
+    renamed = {}
+    for name, tensor in tensors.items():
+        kind, *_ = name.split("/")
+        inner = name.split("/")[2] if kind == "opt" else name.removeprefix("average/")
+        if not inner.startswith("objective."):
+            renamed[name] = tensor
+        elif inner in moved:
+            renamed[name.replace(inner, moved[inner])] = tensor
+    return renamed
+
+
+def carry_objective(objective: nn.Module, earlier: Mapping[str, Tensor], start: Start) -> None:
+    """Copy what an earlier objective learnt; an objective's new tensors stay as `build` made them.
 
     Args:
         objective: built.
-        earlier: tensors of the state before.
+        earlier: tensors of the state before, under the names that they have here.
         start: of the stage; its `carry` also takes tensors from elsewhere, a teacher from the network before for instance.
-        same: whether the earlier objective was of the same class; only then do equal names mean equal things.
 
     Raises:
         Clash: a tensor of the same name and another shape.
     """
-    found = {n: t for n, t in earlier.items() if n.startswith("objective.")} if same else {}
+    found = {n: t for n, t in earlier.items() if n.startswith("objective.")}
     for source, target in start.carry:
         found |= {target + n.removeprefix(source): t for n, t in earlier.items() if n.startswith(source)}
     for name, tensor in objective.state_dict().items():

@@ -15,10 +15,10 @@ from tailwise.errors import Stopped
 from tailwise.models import build
 from tailwise.specification import fresh
 from tailwise.store import Store
-from tailwise.training.joint import Joint, build_objective, carry_network, carry_objective, forked, initialise
+from tailwise.training.joint import Joint, build_objective, carry_network, carry_objective, forked, initialise, owners
 from tailwise.training.loop import Loop
 from tailwise.training.plan import Leg, Root, about_leg
-from tailwise.training.states import State, class_name, drop_inner, drop_state, load_state, nearest_state, save_state
+from tailwise.training.states import State, drop_inner, drop_state, load_state, nearest_state, save_state
 from tailwise.training.streams import StreamReader, read_batch
 
 KEEP_SECONDS = 60.0
@@ -79,15 +79,17 @@ def make_loop(root: Root, leg: Leg, parent: State | None, device: torch.device) 
     with forked(root.seed, "init", "network", leg.origin):
         net = build(leg.net, root.splits.shape, len(root.splits.classes))
     initialise(net, root.seed, leg.origin)
-    with forked(root.seed, "build", leg.origin):
+    with forked(root.seed, "fields", leg.origin):
         joint = Joint(net, fresh(leg.stage.objective))
     goes_on = parent is not None and leg.stage.start.clock == "continue"
-    earlier = parent.left(live=goes_on and leg.stage.average is not None) if parent is not None else {}
     if parent is not None:
-        carry_network(net, earlier, leg.stage.start)
+        carry_network(net, parent.left(live=goes_on and leg.stage.average is not None), leg.stage.start)
     build_objective(joint, about_leg(root, leg), root.seed, leg.origin)
     if parent is not None:
-        carry_objective(joint.objective, earlier, leg.stage.start, same=parent.objective == class_name(leg.stage.objective))
+        parent = parent.under(owners(joint.objective))
+        carry_objective(joint.objective, parent.left(live=goes_on and leg.stage.average is not None), leg.stage.start)
+    if device.type == "mps":
+        joint.float()  # MPS holds no float64, in which constants are kept
     joint.to(device=device)
     if len(root.splits.shape) == 3:
         joint.to(memory_format=torch.channels_last)
@@ -150,7 +152,7 @@ class LineRun:
         def now_state(step: int) -> State:
             tensors = {name: tensor.detach().clone() for name, tensor in loop.tensors()}
             seconds = before + time.perf_counter() - begun
-            return State(leg.line, step, tensors, tuple(log), seconds, class_name(leg.stage.objective))
+            return State(leg.line, step, tensors, tuple(log), seconds, owners(loop.objective))
 
         for step in range(state.step if state else 0, stop):
             batch, now = read_batch(readers, leg, step, self.root.seed)

@@ -15,7 +15,7 @@ import numpy as np
 
 from tailwise.counts import ClassCounts
 from tailwise.errors import BadValue, Clash
-from tailwise.method import About, Best, Learn, Net, Pending, Stage, Stages, Stream, Undecided, advance, relay
+from tailwise.method import About, Best, Learn, Net, Pending, Stage, Stages, Start, Stream, Undecided, advance, relay
 from tailwise.models import LinearHead, resolve
 from tailwise.objective import Objective, Supervised
 from tailwise.recipe import Recipe
@@ -53,6 +53,7 @@ class Root:
         return key_of(
             {
                 "data": self.splits.identity("train"),
+                "counts": list(self.splits.counts.real),
                 "groups": {name: list(labels) for name, labels in self.splits.groups.members.items()},
                 "recipe": spec(self.recipe),
                 "seed": self.seed,
@@ -226,16 +227,18 @@ def next_leg(root: Root, stage: Stage, before: Leg | None, at: int | None = None
 
 
 def _is_same(stage: Stage, before: Stage) -> bool:
-    """Say whether a stage that continues is the same stretch of training: nothing is reset, and all that decides is equal."""
+    """Say whether a stage that continues is the same stretch of training: it starts plainly, and all that decides is equal."""
+    if stage.start != Start():
+        return False
     found = replace(before, start=stage.start, net=before.net if stage.net else None)
-    return not stage.start.reset and spec(stage) == spec(found)
+    return spec(stage) == spec(found)
 
 
 def resolve_stage(root: Root, stage: Stage, recipe: Recipe, first: bool) -> tuple[Stage, int, tuple[float, ...]]:
     """Fill what a stage leaves open, and count its steps an epoch and the rows that it shows."""
     root.splits.check_streams(stage)
     main = stage.streams["main"]
-    shown = tuple(float(n) for n in (shown_by(root.splits, main) if main.sampler is None else main.sampler.shown(root.splits.counts.real)))
+    shown = shown_by(root.splits, main)
     objective: Objective = fill_shown(stage.objective or Supervised(stage.criterion), shown)
     net = stage.net or (Net() if first else None)
     resolved = replace(
@@ -283,14 +286,17 @@ def batch_size(stream: Any, recipe: Recipe) -> int:
 
 
 def shown_by(splits: Splits, stream: Stream) -> tuple[float, ...]:
-    """Count rows a class, each with its weight, of a stream that shows every row once an epoch.
+    """Count the rows a class that an epoch of a stream is expected to show, each with its weight; generated rows count.
 
-    Where labels are not shown, the training counts stand: what a prior is made of must not come from labels that nobody may see.
+    Where labels are not shown, the real training counts stand: what a prior is made of must not come from labels that nobody may see.
     """
-    rows = splits.rows[stream.split]
-    if not stream.labelled or rows.targets is None or rows.targets.ndim != 1 or (stream.split == "train" and rows.weights is None):
+    rows, classes = splits.rows[stream.split], len(splits.classes)
+    if not stream.labelled or rows.targets is None or rows.targets.ndim != 1:
         return tuple(float(n) for n in splits.counts.real)
-    return tuple(np.bincount(rows.targets, rows.weights, minlength=len(splits.classes)).tolist())
+    there = np.bincount(rows.targets, minlength=classes)
+    drawn = there if stream.sampler is None else np.asarray(stream.sampler.shown(there.tolist()))
+    weights = there if rows.weights is None else np.bincount(rows.targets, rows.weights, minlength=classes)
+    return tuple((drawn * weights / np.maximum(there, 1)).tolist())
 
 
 def about_leg(root: Root, leg: Leg) -> About:

@@ -18,7 +18,7 @@ from tailwise.method import Best, advance
 from tailwise.models.chain import Chain
 from tailwise.models.heads import linear_weights
 from tailwise.pixels import Rows
-from tailwise.specification import key_of
+from tailwise.specification import key_of, room_digest
 from tailwise.store import write_json
 from tailwise.training.line import LineRun, RunSettings, make_loop, parent_of
 from tailwise.training.plan import Leg, Root, about_leg, fill_posthoc, next_leg, stages_of
@@ -176,15 +176,17 @@ def _best(best: Best, root: Root, leg: Leg, legs: tuple[Leg, ...], run: LineRun,
     """
     if best.split not in root.splits.rows:
         raise BadData(f"the data have no split {best.split!r} to choose on; set some of train aside with --split 80/10/10")
-    key = key_of(leg.line, best.metric, root.splits.identity(best.split))
+    key = key_of(leg.line, best.metric, root.splits.identity(best.split), room_digest("evaluation"))
     path = settings.store.path("scores", f"{key}.json")
-    scores = {int(step): score for step, score in json.loads(path.read_text()).items()} if path.exists() else {}
+    scores: dict[int, float] = {}
 
     def chosen(until: int) -> int:
         among = {s: score for s, score in scores.items() if leg.start < s <= until}
         return max(among, key=lambda s: (among[s], -s))
 
     def usable(step: int) -> bool:
+        if path.exists():
+            scores.update({int(s): value for s, value in json.loads(path.read_text()).items()})
         needed = range(leg.start + leg.steps, step + 1, leg.steps)
         return all(s in scores for s in needed) and (not needed or load_state(settings.store, leg.line, chosen(step)) is not None)
 
@@ -195,8 +197,6 @@ def _best(best: Best, root: Root, leg: Leg, legs: tuple[Leg, ...], run: LineRun,
             run.keep_instead(state, before)
         write_json(path, {str(s): value for s, value in sorted(scores.items())})
 
-    if not usable(leg.stop):
+    while not usable(leg.stop) or (found := load_state(settings.store, leg.line, chosen(leg.stop))) is None:
         run.reach(leg.stop, at_epoch=score, usable=usable)
-    found = load_state(settings.store, leg.line, chosen(leg.stop))
-    assert found is not None
     return found

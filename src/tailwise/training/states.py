@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from tailwise.store import Store, whole_folder
+from tailwise.training.joint import rename
 
 SCHEMA = "tailwise.state/1"
 
@@ -29,7 +30,7 @@ class State:
         tensors: everything by name: `net.*`, `objective.*`, `opt/<optimiser>/<parameter>/<slot>`, `average/*`, `meter/*`.
         log: one record an epoch, of this line from its start.
         seconds: spent on this line up to here, by whoever trained it.
-        objective: class of the objective whose tensors these are.
+        owners: tensors of the objective -> the parts that own them, see `joint.owners`.
     """
 
     line: str
@@ -37,7 +38,7 @@ class State:
     tensors: Mapping[str, Tensor]
     log: tuple[Mapping[str, Any], ...] = ()
     seconds: float = 0.0
-    objective: str = ""
+    owners: Mapping[str, str] = field(default_factory=dict)
 
     def left(self, live: bool = False) -> dict[str, Tensor]:
         """Give the tensors that a stage leaves: averaged ones where it averages, unless the live ones are asked for."""
@@ -47,10 +48,9 @@ class State:
         averaged = {n.removeprefix("average/"): t for n, t in self.tensors.items() if n.startswith("average/")}
         return plain | averaged
 
-
-def class_name(objective: object) -> str:
-    """Name the class of an objective: what it learnt is carried over to the same class only."""
-    return f"{type(objective).__module__}:{type(objective).__qualname__}"
+    def under(self, names: Mapping[str, str]) -> State:
+        """Give the state with its objective's tensors under the names that another objective, of these owners, has for them."""
+        return replace(self, tensors=rename(self.tensors, self.owners, names))
 
 
 def _name(step: int) -> str:
@@ -74,7 +74,7 @@ def save_state(store: Store, state: State, inner: bool) -> None:
             "sha256": hashlib.sha256(data).hexdigest(),
             "log": list(state.log),
             "seconds": state.seconds,
-            "objective": state.objective,
+            "owners": dict(state.owners),
         }
         (folder / "state.json").write_text(json.dumps(record))
         if inner:
@@ -99,7 +99,7 @@ def load_state(store: Store, line: str, step: int) -> State | None:
     except (OSError, ValueError, KeyError, SafetensorError):
         store.drop("states", line, _name(step))
         return None
-    return State(line, step, tensors, tuple(record["log"]), record["seconds"], record["objective"])
+    return State(line, step, tensors, tuple(record["log"]), record["seconds"], record["owners"])
 
 
 def stored_steps(store: Store, line: str) -> list[int]:
