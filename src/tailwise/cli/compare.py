@@ -10,10 +10,12 @@ from tailwise.cli.options import Reading, Training, check_names
 from tailwise.study.words import DataWords, TrainingWords
 
 if TYPE_CHECKING:
+    from rich.tree import Tree
+
     from tailwise.catalogue import Row
     from tailwise.study.compare import Study
     from tailwise.study.setup import Setup
-    from tailwise.study.tree import Tree
+    from tailwise.study.tree import Branch, Steps
     from tailwise.training import Plan
 
 
@@ -82,14 +84,14 @@ def run_study(setup: Setup, seeds: int, out: Path | None, force: bool, dry_run: 
         if not quiet:
             say(f"already done: {folder}")
         return standing
-    plans, tree = plan_study(setup, range(seeds))
+    plans, steps = plan_study(setup, range(seeds))
     if quiet and dry_run:
-        print_json(plan_record(folder, plans, tree))
+        print_json(plan_record(folder, plans, steps))
     elif not quiet:
-        print_plan(setup, seeds, plans, tree)
+        print_plan(setup, seeds, plans, steps)
     if dry_run:
         return None
-    progress = StepProgress(tree.ahead)
+    progress = StepProgress(steps.ahead)
 
     def begun(row: Row, seed: int) -> None:
         progress.label(f"{row.text}, seed {seed}")
@@ -99,28 +101,48 @@ def run_study(setup: Setup, seeds: int, out: Path | None, force: bool, dry_run: 
         return run_comparison(setup, range(seeds), folder, settings, force, begun)
 
 
-def print_plan(setup: Setup, seeds: int, plans: Mapping[str, Plan], tree: Tree) -> None:
+def print_plan(setup: Setup, seeds: int, plans: Mapping[str, Plan], steps: Steps) -> None:
     """Say in one line a stage what will happen, and what it costs."""
-    from tailwise.cli.tables import print_data, say
+    from rich.text import Text
+    from rich.tree import Tree
+
+    from tailwise.cli.tables import console, print_data, say
+    from tailwise.study.tree import make_branches
 
     print_data(setup.manifest)
-    say(f"{len(setup.rows)} methods x {seeds} seeds on {setup.backbone}, recipe {setup.recipe.name}:")
-    for text, plan in plans.items():
-        say(f"  {text}")
-        for line in (*plan.sentences(), *(f"warning: {w}" for w in plan.warnings)):
-            say(f"    {line}")
-    more = ", beside what is decided by results" if tree.undecided else ""
-    say(f"{tree.shared:,} steps instead of {tree.alone:,}, since equal parts are trained once{more}; the store has {tree.stored:,}")
+    tree_of_lines = Tree(Text(f"{len(setup.rows)} methods x {seeds} seeds on {setup.backbone}, recipe {setup.recipe.name}; each seed:"))
+    for branch in make_branches(plans):
+        _grow(tree_of_lines, branch)
+    console.print(tree_of_lines)
+    for warning in (warning for plan in plans.values() for warning in plan.warnings):
+        say(f"warning: {warning}")
+    more = ", beside what is decided by results" if steps.undecided else ""
+    shared = (
+        f" instead of {steps.alone:,}, since equal parts are trained once" if steps.shared < steps.alone else ", no part of them shared"
+    )
+    say(f"{steps.shared:,} steps{shared}{more}; the store has {steps.stored:,}")
 
 
-def plan_record(folder: Path, plans: Mapping[str, Plan], tree: Tree) -> dict[str, Any]:
+def _grow(tree: Tree, branch: Branch) -> None:
+    """Hang a line on the tree: what is trained, which rows end on it and where, which lines begin on it."""
+    from rich.text import Text
+
+    start = f"from step {branch.at:,}: " if branch.at else ""
+    inner = tree.add(Text(start + branch.sentence))
+    for step, row in sorted(branch.ends):
+        inner.add(Text(f"at {step:,}: {row}", style="bold"))
+    for child in sorted(branch.children, key=lambda child: child.at):
+        _grow(inner, child)
+
+
+def plan_record(folder: Path, plans: Mapping[str, Plan], steps: Steps) -> dict[str, Any]:
     """Give the plan as plain values."""
     return {
         "schema": "tailwise.plan/1",
         "out": str(folder),
-        "steps_alone": tree.alone,
-        "steps_shared": tree.shared,
-        "steps_stored": tree.stored,
+        "steps_alone": steps.alone,
+        "steps_shared": steps.shared,
+        "steps_stored": steps.stored,
         "plans": {text: plan.sentences() for text, plan in plans.items()},
         "warnings": [warning for plan in plans.values() for warning in plan.warnings],
     }

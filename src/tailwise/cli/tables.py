@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -13,8 +15,10 @@ if TYPE_CHECKING:
     from tailwise.data import Manifest
     from tailwise.evaluation import Evaluation, Summary
 
-console = Console(highlight=False)
-WIDTH = 120
+WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
+"""A terminal's own width; into a file or a pipe nothing is folded at eighty columns."""
+
+console = Console(highlight=False, width=WIDTH)
 
 
 def print_json(value: Any) -> None:
@@ -42,8 +46,7 @@ def print_summary(summary: Summary) -> None:
         table.add_column(column, justify="right", no_wrap=True)
     for row in summary.rows:
         table.add_row(Text(row.name), *(str(row.cells[column]) for column in summary.columns))
-    wide = console if console.width >= WIDTH or console.is_terminal else Console(highlight=False, width=WIDTH)
-    wide.print(table)
+    console.print(table)
     say(summary.caption)
     for row in summary.rows:
         if row.note:

@@ -56,7 +56,7 @@ def train(
     from tailwise.study.places import default_run
     from tailwise.study.runs import execute, run_key, standing
     from tailwise.study.setup import make_setup
-    from tailwise.study.tree import make_tree
+    from tailwise.study.tree import count_steps
     from tailwise.training import RunSettings
 
     bar, decoded = image_progress()
@@ -65,19 +65,19 @@ def train(
     row = setup.rows[0]
     folder = out or default_run(setup, row, seed)
     plan = setup.plan(row, seed)
-    tree = make_tree([plan], setup.store)
+    steps = count_steps([plan], setup.store)
     if json and dry_run:
-        print_json(plan_record(folder, {row.text: plan}, tree))
+        print_json(plan_record(folder, {row.text: plan}, steps))
     elif not json:
         print_data(setup.manifest)
         say(f"{row.text} on {setup.backbone}, recipe {setup.recipe.name}, seed {seed}:")
         for line in (*plan.sentences(), *(f"warning: {w}" for w in plan.warnings)):
             say(f"  {line}")
-        say(f"  {tree.shared:,} steps, of which the store has {tree.stored:,}")
+        say(f"  {steps.shared:,} steps, of which the store has {steps.stored:,}")
     if dry_run:
         return
     done = standing(folder, run_key(setup, row, seed), force) is not None
-    progress = StepProgress(tree.ahead)
+    progress = StepProgress(steps.ahead)
     progress.label(row.text)
     with gently() as interrupted, progress.bar:
         settings = RunSettings(setup.store, setup.device, progress.watch, interrupted)

@@ -16,7 +16,7 @@ from tailwise.specification import key_of
 from tailwise.store import check_writable, whole_file, whole_folder, writing
 from tailwise.study.runs import Cache, Run, execute, run_key, slug
 from tailwise.study.setup import Setup
-from tailwise.study.tree import Saving, Tree, make_tree, saving
+from tailwise.study.tree import Saving, Steps, count_steps, saving
 from tailwise.training import Plan, RunSettings
 from tailwise.version import __version__
 
@@ -86,13 +86,13 @@ def summarise_runs(runs: Mapping[str, Sequence[Run]], split: str | None = None) 
     return summarise(rows)
 
 
-def plan_study(setup: Setup, seeds: Sequence[int]) -> tuple[dict[str, Plan], Tree]:
+def plan_study(setup: Setup, seeds: Sequence[int]) -> tuple[dict[str, Plan], Steps]:
     """Plan all rows: each row's plan for the first seed, and the tree of all lines."""
     if not seeds:
         raise BadValue("seeds are a whole number from 1, got 0 of them")
     plans = {(row.text, seed): setup.plan(row, seed) for seed in seeds for row in setup.rows}
     first = {row.text: plans[row.text, seeds[0]] for row in setup.rows}
-    return first, make_tree(plans.values(), setup.store)
+    return first, count_steps(plans.values(), setup.store)
 
 
 def compare(

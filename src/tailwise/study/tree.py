@@ -8,11 +8,12 @@ from typing import Any
 
 from tailwise.store import Store
 from tailwise.training.plan import Plan
+from tailwise.training.sentences import describe, stage_sentence
 from tailwise.training.states import stored_steps
 
 
 @dataclass(frozen=True)
-class Tree:
+class Steps:
     """Steps of a comparison.
 
     Attributes:
@@ -33,7 +34,7 @@ class Tree:
         return self.shared - self.stored
 
 
-def make_tree(plans: Iterable[Plan], store: Store) -> Tree:
+def count_steps(plans: Iterable[Plan], store: Store) -> Steps:
     """Merge plans into the tree of their lines.
 
     A line is trained as far as the longest of its stages asks; what the store has of it is not trained again.
@@ -44,12 +45,48 @@ def make_tree(plans: Iterable[Plan], store: Store) -> Tree:
         for leg in plan.legs:
             longest[leg.line] = max(longest.get(leg.line, 0), leg.stop)
     stored = {line: max((s for s in stored_steps(store, line) if s <= stop), default=0) for line, stop in longest.items()}
-    return Tree(
+    return Steps(
         alone=sum(plan.steps for plan in plans),
         shared=sum(longest.values()),
         stored=sum(stored.values()),
         undecided=any(plan.decided_by_results for plan in plans),
     )
+
+
+@dataclass
+class Branch:
+    """A line in the tree of a comparison.
+
+    Attributes:
+        sentence: what is trained on it.
+        steps: that it is trained for, as far as the longest of its stages asks.
+        at: step of the line before at which it begins.
+        ends: what ends on it: (step of the line, row and what is done to its predictions).
+        children: lines that begin on it.
+    """
+
+    sentence: str
+    steps: int
+    at: int
+    ends: list[tuple[int, str]]
+    children: list[Branch]
+
+
+def make_branches(plans: Mapping[str, Plan]) -> list[Branch]:
+    """Lay the plans of rows, of one seed, out as the tree of their lines."""
+    lines: dict[str, Branch] = {}
+    roots: list[Branch] = []
+    for row, plan in plans.items():
+        for leg in plan.legs:
+            if leg.line not in lines:
+                lines[leg.line] = Branch(stage_sentence(leg), leg.stop, leg.parent[1] if leg.parent else 0, [], [])
+                (lines[leg.parent[0]].children if leg.parent else roots).append(lines[leg.line])
+            elif leg.stop > lines[leg.line].steps:
+                lines[leg.line].sentence, lines[leg.line].steps = stage_sentence(leg), leg.stop
+        more = [describe(plan.posthoc)] if plan.posthoc is not None else []
+        more += ["then decided by results"] if plan.decided_by_results else []
+        lines[plan.legs[-1].line].ends.append((plan.legs[-1].stop, ", ".join([row, *more])))
+    return roots
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,303 @@
+"""What must never happen: a stale result, a half-written folder, a spread over things that are no seeds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from PIL import Image
+
+import tailwise as tw
+from tailwise.cli import run as command
+from tailwise.errors import BadData, BadValue
+from tailwise.method import Stage, Start, Stream
+from tailwise.methods.ce import CE
+from tailwise.modifiers.drw import DRW
+from tailwise.objective import Criterion
+from tailwise.optim import SAM, SGD, AdamW, Cosine, Steps
+from tailwise.pixels import pack
+from tailwise.samplers import ClassBalancedSampler
+from tailwise.store import Store
+from tailwise.training import Root, RunSettings, run_method
+from tailwise.training.plan import next_leg, shown_by
+from toy import toy_recipe, toy_splits
+
+FAST = ["--recipe", "demo", "--set", "recipe.epochs=2", "--set", "recipe.second.epochs=1", "--json"]
+DIGITS = ["digits", "--split", "50/10/40", "--tail", "exponential:20"]
+
+HEAD = """
+from dataclasses import dataclass
+import torch
+from tailwise.losses.cross_entropy import CrossEntropyLoss
+from tailwise.method import Best, Card, Learn, Method, Stage, Start, knob, method
+from tailwise.objective import Criterion
+"""
+
+MINE = """
+@dataclass(eq=False)
+class Mine(Criterion):
+    def rows(self, logits, targets):
+        {inside}
+        return SIGN * -torch.nn.functional.cross_entropy(logits, targets, reduction="none"), None
+
+@method(Card(title="Mine", family="baseline", formula="CE"))
+@dataclass(frozen=True)
+class My(Method):
+    def stages(self, about):
+        yield Stage(criterion=Mine())
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TAILWISE_STORE", str(tmp_path / "store"))
+
+
+def trained(capsys, *words: str) -> tuple[int, str]:
+    """Train; give the steps that this call trained and the folder: an old run that is shown again keeps its folder."""
+    assert command(["train", *DIGITS, *FAST, *words]) == 0
+    record = json.loads(capsys.readouterr().out)
+    return record["steps_trained"], record["folder"]
+
+
+def test_a_second_recipe_behind_a_best_state_is_in_the_key_of_the_run(own_place, capsys, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        HEAD
+        + """
+@method(Card(title="Mine", family="baseline", formula="CE"))
+@dataclass(frozen=True)
+class My(Method):
+    def stages(self, about):
+        yield Stage(criterion=CrossEntropyLoss(), leaves=Best())
+        yield Stage(criterion=CrossEntropyLoss(), learn=(Learn("net.head.*"),), recipe="second",
+                    start=Start(clock="restart", reset=("net.head.*",)))
+"""
+    )
+    first = trained(capsys, "--method", "./mine.py")
+    other = trained(capsys, "--method", "./mine.py", "--set", "recipe.second.optimiser.rate=0.01")
+    assert other[1] != first[1]
+    assert other[0] > 0
+
+
+@pytest.mark.parametrize("where", ["beside", "in a package above", "inside a function"])
+def test_a_helper_wherever_it_lies_is_in_the_key(own_place, capsys, tmp_path, monkeypatch, where):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "methods").mkdir()
+    (tmp_path / "lab_signs").mkdir()
+    (tmp_path / "lab_signs" / "__init__.py").write_text("")
+    helper = tmp_path / "lab_signs" / "signs.py" if where == "in a package above" else tmp_path / "methods" / "helper_of_mine.py"
+    name = "lab_signs.signs" if where == "in a package above" else "helper_of_mine"
+    line = f"from {name} import SIGN"
+    inside = line if where == "inside a function" else "pass"
+    text = HEAD + ("" if where == "inside a function" else line + "\n") + MINE.format(inside=inside)
+    (tmp_path / "methods" / "mine.py").write_text(text)
+
+    def again(sign: float) -> tuple[int, str]:
+        helper.write_text(f"SIGN = {sign}\n")
+        for loaded in [m for m in sys.modules if m.startswith("lab_signs")]:
+            del sys.modules[loaded]
+        return trained(capsys, "--method", "methods/mine.py")
+
+    steps, folder = again(-1.0)
+    assert steps > 0
+    other_steps, other = again(-0.5)
+    assert other != folder
+    assert other_steps > 0
+    assert again(-1.0)[1] == folder
+
+
+def test_modules_of_others_in_the_files_folder_stay_loaded(tmp_path, monkeypatch):
+    from tailwise.catalogue import load_file
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "somebodys_module.py").write_text("value = 1\n")
+    import somebodys_module
+
+    (tmp_path / "mine.py").write_text(HEAD + "SIGN = -1\n" + MINE.format(inside="pass"))
+    load_file(tmp_path / "mine.py")
+    assert sys.modules["somebodys_module"] is somebodys_module
+
+
+@dataclasses.dataclass(eq=False)
+class Learnt(Criterion):
+    """Cross-entropy times a temperature that learns."""
+
+    def prepare(self) -> None:
+        self.warmth = torch.nn.Parameter(torch.ones(()))
+
+    def rows(self, logits, targets):
+        return torch.nn.functional.cross_entropy(logits * self.warmth, targets, reduction="none"), None
+
+
+def root_of(**fields) -> Root:
+    recipe = toy_recipe()
+    return Root(dataclasses.replace(toy_splits(), **fields), recipe, recipe.net, 0, {"test": "yes"})
+
+
+class WithLearnt(CE):
+    def stages(self, about):
+        yield Stage(criterion=Learnt())
+
+
+def test_what_a_criterion_learnt_goes_on_under_deferred_weights(tmp_path):
+    method = WithLearnt()
+    plain, _ = run_method(root_of(), method, (), RunSettings(Store(tmp_path / "a")))
+    deferred, _ = run_method(root_of(), method, (DRW(beta=0.0),), RunSettings(Store(tmp_path / "a")))
+    one, other = plain.state.tensors["objective.criterion.warmth"], deferred.state.tensors["objective.criterion.criterion.warmth"]
+    assert abs(float(one) - 1) > 1e-3
+    torch.testing.assert_close(other, one, rtol=1e-3, atol=1e-4)
+    assert "opt/main/objective.criterion.criterion.warmth/momentum_buffer" in deferred.state.tensors
+
+
+def test_a_stage_that_carries_from_elsewhere_is_a_stage_of_its_own():
+    root = root_of()
+    stage = next(iter(CE().stages(root.splits.about(5))))
+    first = next_leg(root, dataclasses.replace(stage, until=0.4), None)
+    plain = next_leg(root, dataclasses.replace(stage, net=None), first)
+    carrying = next_leg(root, dataclasses.replace(stage, net=None, start=Start(carry=(("net.", "objective.teacher."),))), first)
+    assert plain.line == first.line
+    assert carrying.line != first.line
+
+
+def test_shown_counts_rows_with_their_weights_whoever_draws_them():
+    splits = toy_splits()
+    weights = np.where(splits.rows["train"].labels == 0, 0.5, 2.0).astype(np.float32)
+    weighted = dataclasses.replace(splits, rows={**splits.rows, "train": dataclasses.replace(splits.rows["train"], weights=weights)})
+    assert shown_by(splits, Stream()) == (13.0, 6.0, 3.0, 1.0)
+    assert shown_by(weighted, Stream()) == (6.5, 12.0, 6.0, 2.0)
+    assert shown_by(weighted, Stream(sampler=ClassBalancedSampler())) == (23 / 4 * 0.5, 23 / 4 * 2, 23 / 4 * 2, 23 / 4 * 2)
+
+
+def test_real_counts_are_in_the_key_and_generated_rows_are_shown():
+    data = tw.read("digits", split="50/10/40", tail="exponential:20")
+    of_class = (pl.col("label") == 0) & (pl.col("split") == "train")
+    generated = data.rows.with_columns(source=pl.when(of_class).then(pl.lit("generated")).otherwise(pl.lit("real")))
+    filled = data.replace("made some of them", rows=generated)
+    from tailwise.catalogue import parse_rows
+    from tailwise.study.setup import make_setup
+    from tailwise.study.words import DataWords, TrainingWords
+
+    words = DataWords(empty_classes="keep"), TrainingWords("demo")
+    plain, mixed = (make_setup(d, parse_rows("balanced-softmax"), *words) for d in (data, filled))
+    assert plain.splits.counts.real[0] > 0
+    assert mixed.splits.counts.real[0] == 0
+    legs = [s.plan(s.rows[0], 0).legs[0] for s in (plain, mixed)]
+    assert legs[0].shown == legs[1].shown
+    assert legs[0].line != legs[1].line
+
+
+def test_report_refuses_what_is_no_spread_over_seeds(tmp_path):
+    data = tw.read("digits", split="50/10/40", tail="exponential:20")
+    for name, settings, seed in (("a", "recipe.epochs=1", 0), ("b", "recipe.epochs=2", 1), ("c", "recipe.epochs=1", 1)):
+        tw.train(data, "ce", settings=[settings], recipe="demo", seed=seed, out=tmp_path / name)
+    assert tw.report(tmp_path / "a", tmp_path / "c").rows[0].seeds == 2
+    with pytest.raises(BadData, match="differ in recipe"):
+        tw.report(tmp_path / "a", tmp_path / "b")
+    with pytest.raises(BadData, match="same seed twice"):
+        tw.report(tmp_path / "a", tmp_path / "a")
+
+
+def test_a_comparison_of_no_seeds_leaves_nothing(tmp_path):
+    with pytest.raises(BadValue, match="from 1"):
+        tw.compare("digits", "ce", seeds=0, recipe="demo", out=tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_study_claims_its_folder_whole(tmp_path, monkeypatch):
+    from tailwise.study import compare as room
+
+    def power_cut(*words, **options):
+        raise RuntimeError("power cut")
+
+    monkeypatch.setattr(room, "execute", power_cut)
+    with pytest.raises(RuntimeError):
+        tw.compare("digits", "ce", seeds=1, recipe="demo", settings=["recipe.epochs=1"], out=tmp_path / "s")
+    assert sorted(p.name for p in (tmp_path / "s").iterdir()) == ["splits.csv", "study.json"]
+    monkeypatch.undo()
+    monkeypatch.setenv("TAILWISE_STORE", str(tmp_path / "store"))
+    assert tw.compare("digits", "ce", seeds=1, recipe="demo", settings=["recipe.epochs=1"], out=tmp_path / "s").is_finished
+
+
+def test_files_are_readable_as_the_user_has_it(tmp_path):
+    from tailwise.store import write_json
+
+    before = os.umask(0o022)
+    try:
+        write_json(tmp_path / "a.json", {})
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.json").stat().st_mode) == 0o644
+
+
+def test_a_full_disk_under_a_run_is_one_line_and_exit_code_3(tmp_path):
+    program = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "import torch, polars\nresource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        f"from tailwise.cli import run\nsys.exit(run({['train', *DIGITS, *FAST, '--out', 'a']!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 3, done.stderr
+    assert "disk is full" in done.stderr
+    assert not Path("a").exists()
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate"])
+def test_damaged_pixels_are_decoded_again(tmp_path, damage):
+    paths = [tmp_path / f"{i}.png" for i in range(3)]
+    for i, path in enumerate(paths):
+        Image.fromarray(np.full((4, 4, 3), 40 * i, dtype=np.uint8)).save(path)
+    store = Store(tmp_path / "store")
+    first = np.array(pack(paths, ["a", "b", "c"], None, 3, store))
+    file = next(store.root.glob("pixels/*/pixels.npy"))
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 255
+    file.write_bytes(bytes(data[:-5] if damage == "truncate" else data))
+    assert np.array_equal(pack(paths, ["a", "b", "c"], None, 3, store), first)
+
+
+def test_a_step_without_any_gradient_rests_under_sam():
+    assert SAM()(lambda statistics: {}, {"w": torch.ones(2)}) == {}
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: toy_recipe(image_size=0), "image_size"),
+        (lambda: SGD(0.1, momentum=-1), "momentum"),
+        (lambda: SGD(0.1, weight_decay=-1), "weight decay"),
+        (lambda: SGD(float("inf")), "rate"),
+        (lambda: AdamW(0.1, beta1=1.0), "betas"),
+        (lambda: Steps(-1), "warm-up"),
+        (lambda: Cosine(-1), "warm-up"),
+    ],
+)
+def test_values_that_a_recipe_cannot_have_are_refused_in_one_line(make, expected):
+    with pytest.raises(BadValue, match=expected) as refused:
+        make()
+    assert "\n" not in str(refused.value)
+
+
+def test_the_stores_limit_is_the_users(monkeypatch, tmp_path):
+    monkeypatch.setenv("TAILWISE_STORE_GB", "0.5")
+    assert Store(tmp_path).limit == 2**29
+    monkeypatch.setenv("TAILWISE_STORE_GB", "lots")
+    with pytest.raises(BadValue, match="TAILWISE_STORE_GB"):
+        Store(tmp_path)
+
+
+def test_averages_of_a_class_without_rows_are_not_a_point():
+    from tailwise.training.run import class_means
+
+    means = class_means(np.array([[1.0, 2.0], [3.0, 4.0]], dtype=np.float32), np.array([2, 2]), 3)
+    assert np.isnan(means[:2]).all()
+    assert means[2].tolist() == [2.0, 3.0]
