@@ -114,3 +114,20 @@ def feature_recipe(**settings):
 def test_a_stage_needs_one_of_criterion_and_objective():
     with pytest.raises(ValueError, match="criterion or an objective"):
         Stage()
+
+
+def test_retraining_begins_from_fresh_weights(run):
+    """With a second stage that hardly moves, the head is the fresh one and not the base's."""
+    still = toy_recipe(**{"second.optimiser.rate": 1e-12})
+    base, _ = run("ce", recipe=still)
+    retrained, _ = run("crt", recipe=still)
+    assert not torch.allclose(retrained.state.tensors["net.head.weight"], base.state.tensors["net.head.weight"], atol=1e-3)
+    assert retrained.state.tensors["net.head.weight"].std() > 0.05
+
+
+def test_second_stages_from_different_states_are_different_lines(run):
+    run("ce-drw", store="shared")
+    early, logits = run("ce-drw(start=0.4)", store="shared")
+    _, alone_logits = run("ce-drw(start=0.4)", store="alone")
+    assert early.leg.line != run("ce-drw", store="shared")[0].leg.line
+    assert np.array_equal(logits, alone_logits)

@@ -301,3 +301,33 @@ def test_averages_of_a_class_without_rows_are_not_a_point():
     means = class_means(np.array([[1.0, 2.0], [3.0, 4.0]], dtype=np.float32), np.array([2, 2]), 3)
     assert np.isnan(means[:2]).all()
     assert means[2].tolist() == [2.0, 3.0]
+
+
+def test_every_row_has_a_key_of_its_own():
+    from tailwise.catalogue import parse_rows
+    from tailwise.study.runs import run_key
+    from tailwise.study.setup import make_setup
+    from tailwise.study.words import DataWords, TrainingWords
+
+    text = "ce,la,la(tau=2),la(tau=val),tau-norm,tau-norm(tau=0.7),crt,ce+ema,ce+ema(decay=0.9)"
+    setup = make_setup("digits", parse_rows(text), DataWords(), TrainingWords("demo"))
+    keys = {run_key(setup, row, seed) for row in setup.rows for seed in (0, 1)}
+    assert len(keys) == 2 * len(setup.rows)
+
+
+def test_of_equal_epochs_the_first_is_the_best(tmp_path):
+    from tailwise.losses import CrossEntropyLoss
+    from tailwise.method import Best
+
+    class Choosing(CE):
+        def stages(self, about):
+            yield Stage(criterion=CrossEntropyLoss(), leaves=Best())
+
+    recipe = toy_recipe(**{"optimiser.rate": 1e-30})
+    splits = toy_splits()
+    flat = {n: dataclasses.replace(r, packed=r.packed.reshape(len(r), -1).astype(np.float32)) for n, r in splits.rows.items()}
+    root = Root(dataclasses.replace(splits, rows=flat), recipe, "features", 0, {"test": "yes"})  # no statistics that move either
+    outcome, _ = run_method(root, Choosing(), (), RunSettings(Store(tmp_path)))
+    scores = json.loads(next((tmp_path / "scores").iterdir()).read_text())
+    assert len(set(scores.values())) == 1
+    assert outcome.state.step == outcome.leg.steps
