@@ -331,3 +331,27 @@ def test_of_equal_epochs_the_first_is_the_best(tmp_path):
     scores = json.loads(next((tmp_path / "scores").iterdir()).read_text())
     assert len(set(scores.values())) == 1
     assert outcome.state.step == outcome.leg.steps
+
+
+@pytest.mark.parametrize("kind", ["arrays", "files"])
+def test_a_row_keeps_its_own_pixels_and_label_whatever_the_order_of_the_table(tmp_path, kind):
+    from tailwise.catalogue import load
+    from tailwise.data import from_arrays, read
+    from tailwise.study.prepare import prepare
+
+    pictures = (np.arange(12)[:, None, None, None] * 20 + np.zeros((12, 4, 4, 3))).astype(np.uint8)
+    labels = np.arange(12) % 3
+    if kind == "arrays":
+        made = from_arrays(labels, images=pictures, ids=[f"{i:02d}" for i in range(12)])
+    else:
+        for i, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
+            (tmp_path / "photos" / f"c{label}").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(tmp_path / "photos" / f"c{label}" / f"{i:02d}.png")
+        made = read(tmp_path / "photos")
+    shuffled = dataclasses.replace(made, rows=made.rows.sample(fraction=1.0, shuffle=True, seed=5))
+    rows = prepare(shuffled, load("recipe", "demo"), Store(tmp_path / "store")).rows["train"]
+    assert list(rows.ids) == sorted(rows.ids)
+    shown = rows.gather(np.arange(12))[:, 0, 0, 0].numpy()
+    numbers = [int(name[-6:-4]) if kind == "files" else int(name) for name in rows.ids]
+    assert shown.tolist() == [20 * number for number in numbers]
+    assert rows.labels.tolist() == [number % 3 for number in numbers]
