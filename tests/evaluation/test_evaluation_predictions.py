@@ -123,6 +123,7 @@ def test_the_callers_array_stays_writable():
     logits = np.zeros((1, 3), np.float32)
     SplitPredictions(("a",), np.zeros(1, np.int64), logits)
     logits[0, 0] = 1.0
+    assert logits.flags.writeable
 
 
 def test_an_unknown_split_is_named_with_the_nearest():

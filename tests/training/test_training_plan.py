@@ -177,7 +177,9 @@ def test_a_criterion_over_a_network_with_branches_takes_their_mean() -> None:
         yield next(iter(base.stages(about)))
         yield ce(recipe="second", start=Start(clock="restart", reset=("net.*head.*",)))
 
-    train(seams.Stages(make))
+    outcome = train(seams.Stages(make))
+    assert outcome.predictions().splits["test"].logits.ndim == 2
+    assert outcome.log()[-1]["loss"] > 0
 
 
 def test_a_base_whose_stages_are_a_list_may_be_gone_on_from() -> None:
@@ -185,4 +187,4 @@ def test_a_base_whose_stages_are_a_list_may_be_gone_on_from() -> None:
         yield from seams.Stages(lambda about: [ce()]).stages(about)
         yield ce(recipe="second", start=Start(clock="restart"))
 
-    train(seams.Stages(make))
+    assert len(train(seams.Stages(make)).legs) == 2

@@ -168,7 +168,9 @@ def test_an_unlabelled_split_may_be_the_main_stream() -> None:
     whole = image_splits()
     rows = {**whole.rows, "web": replace(whole.rows["test"], targets=None)}
     splits = replace(whole, rows=rows, contents={**whole.contents, "web": "web"}, allowed=frozenset({"web"}))
-    leg_of({"main": Stream(split="web", labelled=False)}, make_root(splits=splits))
+    root, leg = leg_of({"main": Stream(split="web", labelled=False)}, make_root(splits=splits))
+    assert read_batch(readers(root, leg), leg, 0, root.seed)[0]["main"].targets is None
+    assert leg.shown == tuple(map(float, whole.counts.real))
 
 
 def test_the_same_draws_are_made_on_every_run() -> None:

@@ -183,7 +183,8 @@ def test_a_step_that_never_descends_can_be_trained() -> None:
         def step(self, loop: Any, batch: Batch, now: Clock) -> None:
             loop.update(loop.reduce(loop.terms(batch, now)), "main")
 
-    train(seams.Stages(lambda about: [Stage(objective=OwnStep())]))
+    log = train(seams.Stages(lambda about: [Stage(objective=OwnStep())])).log()
+    assert log[-1]["loss.main"] < log[0]["loss.main"]
 
 
 def test_rows_kept_by_a_step_of_its_own_are_settled(images: Splits) -> None:

@@ -161,7 +161,8 @@ def test_out_of_range_is_refused_with_the_range(fields, said):
     "fields", [{"margin": 0}, {"margin": 1}, {"scale": 1e-9}, {"each": 1}, {"tau": 0}, {"tau": "val"}, {"start": None}]
 )
 def test_bounds_themselves_are_allowed(fields):
-    toy(**fields)
+    made = toy(**fields)
+    assert {name: getattr(made, name) for name in fields} == fields
 
 
 def test_whole_numbers_become_floats_when_it_is_made():

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from tailwise.cli.options import Reading, Training, check_names
 from tailwise.study.words import DataWords, TrainingWords
+
+if TYPE_CHECKING:
+    from tailwise.study.runs import Run
+    from tailwise.study.setup import Setup
+    from tailwise.study.tree import Steps
+    from tailwise.training import Plan
 
 
 def train(
@@ -52,7 +58,7 @@ def train(
     from tailwise.api import method_row
     from tailwise.cli.compare import plan_record
     from tailwise.cli.progress import StepProgress, gently, image_progress
-    from tailwise.cli.tables import print_data, print_evaluation, print_json, say
+    from tailwise.cli.tables import print_json
     from tailwise.study.places import default_run
     from tailwise.study.runs import execute, run_key, standing
     from tailwise.study.setup import make_setup
@@ -69,25 +75,38 @@ def train(
     if json and dry_run:
         print_json(plan_record(folder, {row.text: plan}, steps))
     elif not json:
-        print_data(setup.manifest)
-        say(f"{row.text} on {setup.backbone}, recipe {setup.recipe.name}, seed {seed}:")
-        for line in (*plan.sentences(), *(f"warning: {w}" for w in plan.warnings)):
-            say(f"  {line}")
-        say(f"  {steps.shared:,} steps, of which the store has {steps.stored:,}")
+        print_plan(setup, seed, plan, steps)
     if dry_run:
         return
     done = standing(folder, run_key(setup, row, seed), force) is not None
     progress = StepProgress(steps.ahead)
     progress.label(row.text)
     with gently() as interrupted, progress.bar:
-        settings = RunSettings(setup.store, setup.device, progress.watch, interrupted)
-        run = execute(setup, row, seed, folder, settings, force)
+        run = execute(setup, row, seed, folder, RunSettings(setup.store, setup.device, progress.watch, interrupted), force)
     if json:
         print_json({**run.record, "folder": str(folder), "evaluation": run.evaluate().to_dict()})
-        return
+    else:
+        print_run(run, done)
+
+
+def print_plan(setup: Setup, seed: int, plan: Plan, steps: Steps) -> None:
+    """Say in one line a stage what will happen."""
+    from tailwise.cli.tables import print_data, say
+
+    print_data(setup.manifest)
+    say(f"{setup.rows[0].text} on {setup.backbone}, recipe {setup.recipe.name}, seed {seed}:")
+    for line in (*plan.sentences(), *(f"warning: {w}" for w in plan.warnings)):
+        say(f"  {line}")
+    say(f"  {steps.shared:,} steps, of which the store has {steps.stored:,}")
+
+
+def print_run(run: Run, done: bool) -> None:
+    """Print the figures, and where things are."""
+    from tailwise.cli.tables import print_evaluation, say
+
     say("already done:" if done else f"trained {run.record['steps_trained']:,} of {run.record['steps']:,} steps:")
     if run.record["posthoc"]:
         say(run.record["posthoc"])
     print_evaluation(run.evaluate())
-    say(f"run: {folder}")
-    say(f"next: tailwise report {folder}")
+    say(f"run: {run.folder}")
+    say(f"next: tailwise report {run.folder}")
