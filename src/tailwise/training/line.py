@@ -180,11 +180,14 @@ class LineRun:
         """Steps of the line whose states are kept for others to start from."""
         return {(self.leg.recipe.epoch_at(share) - self.leg.epoch) * self.leg.steps for share in self.leg.recipe.shares()}
 
-    def keep_instead(self, state: State, before: int | None) -> None:
-        """Store the best state so far, and drop the one that was best before unless others want it."""
+    def keep(self, state: State) -> None:
+        """Store a state that others will want."""
         save_state(self.settings.store, state, inner=False)
-        if before is not None and before != state.step and before not in self.cuts:
-            drop_state(self.settings.store, self.leg.line, before)
+
+    def drop(self, step: int) -> None:
+        """Delete a state that nobody wants any more; those at cuts stay."""
+        if step not in self.cuts:
+            drop_state(self.settings.store, self.leg.line, step)
 
     def _check_finite(self, record: Mapping[str, Any]) -> None:
         if not all(math.isfinite(value) for name, value in record.items() if name.startswith("loss")):

@@ -193,9 +193,12 @@ def _best(best: Best, root: Root, leg: Leg, legs: tuple[Leg, ...], run: LineRun,
     def score(state: State) -> None:
         before = chosen(state.step - 1) if any(leg.start < s < state.step for s in scores) else None
         scores[state.step] = Outcome(root, legs, state, settings).accuracy(best.split, best.metric)
-        if chosen(state.step) == state.step:
-            run.keep_instead(state, before)
+        is_best = chosen(state.step) == state.step
+        if is_best:
+            run.keep(state)
         write_json(path, {str(s): value for s, value in sorted(scores.items())})
+        if is_best and before is not None:  # only now: a run killed in between still finds the best state that its scores name
+            run.drop(before)
 
     while not usable(leg.stop) or (found := load_state(settings.store, leg.line, chosen(leg.stop))) is None:
         run.reach(leg.stop, at_epoch=score, usable=usable)
