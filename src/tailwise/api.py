@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from tailwise.catalogue import Row, parse_modifier, parse_row, parse_rows
+from tailwise.catalogue import Row, load_file, parse_modifier, parse_row, parse_rows
 from tailwise.data import Manifest
 from tailwise.data.trainable import EmptyClasses
 from tailwise.errors import BadData
@@ -180,5 +180,7 @@ def method_row(method: Method | str, modifiers: Sequence[str] = ()) -> Row:
     """Make a row of a method and modifiers by name or as an object."""
     if isinstance(method, Method):
         return Row(method, tuple(parse_modifier(m) for m in modifiers))
+    if method.endswith(".py"):  # a path, whatever letters its folders have
+        return Row(load_file(method)(), tuple(parse_modifier(m) for m in modifiers))
     row = parse_row(method)
     return Row(row.method, (*row.modifiers, *(parse_modifier(m) for m in modifiers)))

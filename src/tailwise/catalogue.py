@@ -165,7 +165,6 @@ def load_file(path: Path | str) -> type:
     name = f"tailwise_user_{path.stem}_{hashlib.sha256(str(path.parent).encode()).hexdigest()[:8]}"
     folder = _FolderFinder(path.parent)
     folder.forget()
-    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _FolderFinder)]
     module = ModuleType(name)
     module.__file__ = str(path)
     sys.modules[name] = module
@@ -176,7 +175,6 @@ def load_file(path: Path | str) -> type:
         raise BadData(f"{error.filename}:{error.lineno}: {error.msg}; the file is no Python module") from None
     finally:
         sys.meta_path.remove(folder)
-        sys.meta_path.append(folder)  # last: what the file imports while it runs is found too
     made: type = _defined_in(module, "method")
     made.catalogue_name = path.stem.replace("_", "-")  # type: ignore[attr-defined]
     return made
@@ -184,6 +182,8 @@ def load_file(path: Path | str) -> type:
 
 class _FreshLoader(SourceFileLoader):
     """Compiles a module from its source, never from cached bytecode, and leaves the source with the module."""
+
+    beside_users_file = True
 
     def exec_module(self, module: ModuleType) -> None:
         source = decode_source(self.get_data(self.path))
@@ -292,25 +292,22 @@ def expand(text: str) -> list[str]:
         family = [e.name for e in entries("method").values() if e.family == word.replace("_", " ")]
         rows += list(entries("method")) if word == "all" else family if family and word not in names("method") else [word]
     for row in rows:
-        first, *rest = (part.partition("(")[0].strip() for part in split_outside(row, "+"))
-        if not first.endswith(".py"):
-            find("method", first)
-        elif not Path(first).is_file():
-            raise BadData(f"no file {first}; a method is a name of `tailwise methods` or the path of a Python file")
-        for modifier in rest:
-            find("modifier", modifier)
-        _check_presets(row)
+        for place, part in enumerate(split_outside(row, "+")):
+            _check_names("modifier" if place else "method", part)
     return rows
 
 
-def _check_presets(row: str) -> None:
-    """Refuse a preset that no card names; knobs are checked when the method is made."""
-    for part, kind in zip(split_outside(row, "+"), ("method", *["modifier"] * row.count("+")), strict=False):
-        name, arguments = _name_and_arguments(part)
-        known = () if name.endswith(".py") else find(kind, name).presets
-        for argument in arguments:
-            if "=" not in argument and not name.endswith(".py") and argument not in known:
-                raise UnknownName(f"preset of {name}", argument, known, see="A knob is set as in (knob=value).")
+def _check_names(kind: str, text: str) -> None:
+    """Refuse a name or a preset that no card has; knobs are checked when the thing is made."""
+    name, arguments = _name_and_arguments(text)
+    if name.endswith(".py"):
+        if not Path(name).is_file():
+            raise BadData(f"no file {name}; a method is a name of `tailwise methods` or the path of a Python file")
+        return
+    known = find(kind, name).presets
+    for argument in arguments:
+        if "=" not in argument and argument not in known:
+            raise UnknownName(f"preset of {name}", argument, known, see="A knob is set as in (knob=value).")
 
 
 def parse_method(text: str) -> Any:

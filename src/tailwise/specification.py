@@ -10,13 +10,13 @@ import ast
 import dataclasses
 import functools
 import hashlib
-import importlib.util
 import json
 import math
 import sys
 import sysconfig
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -208,8 +208,9 @@ def _source(name: str, required: bool) -> str | None:
     text = getattr(module, "__tailwise_source__", None)
     if text is not None:
         return str(text)
-    path = getattr(module, "__file__", None) or _local_file(name)
-    if path is None or not str(path).endswith(".py"):
+    found = _found(name)
+    path = getattr(module, "__file__", None) or (found.origin if found else None)
+    if path is None or not path.endswith(".py"):
         if required:
             raise NoSpecification(f"the code of module {name!r} is in no file, so it cannot be recognised again; move it to a .py file")
         return None
@@ -217,12 +218,19 @@ def _source(name: str, required: bool) -> str | None:
 
 
 def _imports(name: str, source: str) -> Iterator[str]:
-    """Yield the imported modules that count: tailwise's, and those of the importing module's own package or folder."""
-    for target, members in _imported_names(name, source):
+    """Yield the imported modules that count: tailwise's, those of the importing module's own package, and the user's own.
+
+    Raises:
+        NoSpecification: a module beside a user's file that is imported inside a function, where it is not at hand when it runs.
+    """
+    for target, members, at_top in _imported_names(name, source):
         if target == "tailwise" or target.startswith("tailwise."):
             yield from _ours(target, members)
         elif _is_local(name, target):
-            yield target
+            found = _found(target)
+            if not at_top and getattr(found and found.loader, "beside_users_file", False):
+                raise NoSpecification(f"{target!r} is imported inside a function; import it at the top of the file, so that it counts")
+            yield from (".".join(target.split(".")[:depth]) for depth in range(1, target.count(".") + 2))
             yield from (f"{target}.{member}" for member in members)
 
 
@@ -237,47 +245,66 @@ def _ours(target: str, members: Iterable[str]) -> Iterator[str]:
 
 
 @functools.cache
-def _imported_names(name: str, source: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    is_package = hasattr(sys.modules.get(name), "__path__")
-    found: list[tuple[str, tuple[str, ...]]] = []
-    for node in ast.walk(ast.parse(source)):
+def _imported_names(name: str, source: str) -> tuple[tuple[str, tuple[str, ...], bool], ...]:
+    """List what a module imports: target, names taken from it, and whether it stands at the top of the file."""
+    spec_of = getattr(sys.modules.get(name), "__spec__", None) or _found(name)
+    is_package = spec_of is not None and spec_of.submodule_search_locations is not None
+    tree = ast.parse(source)
+    inside = {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef) for n in ast.walk(f)}
+    found: list[tuple[str, tuple[str, ...], bool]] = []
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found += [(alias.name, ()) for alias in node.names]
+            found += [(alias.name, (), id(node) not in inside) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 parent = name.split(".")
                 parent = parent[: len(parent) - node.level + is_package]
                 base = ".".join([*parent, *([base] if base else [])])
-            found.append((base, tuple(alias.name for alias in node.names)))
+            found.append((base, tuple(alias.name for alias in node.names), id(node) not in inside))
     return tuple(found)
 
 
 def _is_local(name: str, target: str) -> bool:
-    """Say whether an imported module is the user's own: of the same package, or in a file that no installation owns."""
+    """Say whether an imported module is the user's own: of the same package, or in a place that no installation owns."""
     top = target.split(".")[0]
     if "." in name and name.split(".")[0] == top:
         return True
-    return _local_file(top) is not None
+    found = _found(top)
+    if found is None:
+        return False
+    places = [found.origin] if found.has_location else list(found.submodule_search_locations or [])
+    return bool(places) and not any(_is_installed(Path(place)) for place in places if place)
 
 
-def _local_file(name: str) -> Path | None:
-    """Find the file of a module that is neither the standard library's nor installed; None for all others."""
-    module = sys.modules.get(name)
-    file = getattr(module, "__file__", None)
-    if module is None:
-        try:
-            found = importlib.util.find_spec(name)
-        except (ImportError, AttributeError, ValueError):
-            return None
-        file = found.origin if found is not None else None
-    if file is None or not file.endswith(".py"):
-        return None
-    path = Path(file).resolve()
-    return None if any(place in path.parents for place in _installed()) or "site-packages" in path.parts else path
+def _is_installed(path: Path) -> bool:
+    """Say whether a file is the standard library's or a package's, followed through links or not."""
+    return any(
+        place in version.parents or {"site-packages", "dist-packages"} & set(version.parts)
+        for version in (path, path.resolve())
+        for place in _installed()
+    )
 
 
 @functools.cache
 def _installed() -> tuple[Path, ...]:
     places = sysconfig.get_paths()
     return tuple(Path(places[name]).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+
+
+def _found(name: str) -> ModuleSpec | None:
+    """Find a module as an import would, package by package, and import nothing."""
+    found, path = None, None
+    for depth in range(1, name.count(".") + 2):
+        full = ".".join(name.split(".")[:depth])
+        found = getattr(sys.modules.get(full), "__spec__", None)
+        if found is None:
+            finders = (finder for finder in sys.meta_path if hasattr(finder, "find_spec"))
+            found = next((made for finder in finders if (made := finder.find_spec(full, path)) is not None), None)
+        if found is None:
+            return None
+        try:
+            path = list(found.submodule_search_locations or [])
+        except KeyError:  # a namespace inside a package that is not imported
+            return found
+    return found

@@ -12,6 +12,7 @@ import os
 import shutil
 import socket
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from tailwise.errors import BadValue, OutputExists, Stopped, Unwritable
 
 LIMIT_GIGABYTES = 20.0
 PENDING = ".pending-"
+DEAD_SECONDS = 24 * 3600.0
 
 
 def default_root() -> Path:
@@ -114,7 +116,10 @@ def _sweep_dead(parent: Path) -> None:
     """Delete the pending folders of processes of this machine that are no more."""
     for left in parent.glob(f"{PENDING}*-{_host()}-*-*"):
         owner = left.name.rsplit("-", 2)[1]
-        if owner.isdigit() and not _is_alive(int(owner)):
+        is_old = False
+        with contextlib.suppress(FileNotFoundError):
+            is_old = time.time() - left.stat().st_mtime > DEAD_SECONDS  # process numbers of another container mean nothing here
+        if is_old and owner.isdigit() and not _is_alive(int(owner)):
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 
@@ -132,6 +137,7 @@ def whole_file(final: Path, data: bytes) -> Path:
     """Write a file beside its final name, sync it and rename it over the old one."""
     with writing(final):
         final.parent.mkdir(parents=True, exist_ok=True)
+        _sweep_dead(final.parent)
         pending = final.parent / _pending_name(final)
         try:
             with pending.open("xb") as file:

@@ -89,18 +89,16 @@ class My(Method):
     assert other[0] > 0
 
 
-@pytest.mark.parametrize("where", ["beside", "in a package above", "inside a function"])
+@pytest.mark.parametrize("where", ["beside", "in a package above", "in a namespace"])
 def test_a_helper_wherever_it_lies_is_in_the_key(own_place, capsys, tmp_path, monkeypatch, where):
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "methods").mkdir()
     (tmp_path / "lab_signs").mkdir()
-    (tmp_path / "lab_signs" / "__init__.py").write_text("")
-    helper = tmp_path / "lab_signs" / "signs.py" if where == "in a package above" else tmp_path / "methods" / "helper_of_mine.py"
-    name = "lab_signs.signs" if where == "in a package above" else "helper_of_mine"
-    line = f"from {name} import SIGN"
-    inside = line if where == "inside a function" else "pass"
-    text = HEAD + ("" if where == "inside a function" else line + "\n") + MINE.format(inside=inside)
-    (tmp_path / "methods" / "mine.py").write_text(text)
+    if where == "in a package above":
+        (tmp_path / "lab_signs" / "__init__.py").write_text("")
+    helper = tmp_path / "methods" / "helper_of_mine.py" if where == "beside" else tmp_path / "lab_signs" / "signs.py"
+    name = "helper_of_mine" if where == "beside" else "lab_signs.signs"
+    (tmp_path / "methods" / "mine.py").write_text(HEAD + f"from {name} import SIGN\n" + MINE.format(inside="pass"))
 
     def again(sign: float) -> tuple[int, str]:
         helper.write_text(f"SIGN = {sign}\n")
@@ -114,6 +112,27 @@ def test_a_helper_wherever_it_lies_is_in_the_key(own_place, capsys, tmp_path, mo
     assert other != folder
     assert other_steps > 0
     assert again(-1.0)[1] == folder
+
+
+def test_a_helper_that_is_imported_inside_a_function_is_refused(own_place, capsys, tmp_path):
+    (tmp_path / "helper_of_mine.py").write_text("SIGN = -1.0\n")
+    (tmp_path / "mine.py").write_text(HEAD + MINE.format(inside="from helper_of_mine import SIGN"))
+    assert command(["train", *DIGITS, *FAST, "--method", "./mine.py"]) == 2
+    assert "import it at the top of the file" in capsys.readouterr().err
+
+
+def test_describing_code_imports_nothing(tmp_path, monkeypatch):
+    from tailwise.catalogue import load_file
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "__init__.py").write_text("raise RuntimeError('imported')\n")
+    (tmp_path / "far" / "away.py").write_text("")
+    (tmp_path / "near").mkdir()
+    inside = "SIGN = -1.0\n        if False: import far.away"
+    (tmp_path / "near" / "mine.py").write_text(HEAD + MINE.format(inside=inside))
+    load_file(tmp_path / "near" / "mine.py")
+    assert "far" not in sys.modules
 
 
 def test_modules_of_others_in_the_files_folder_stay_loaded(tmp_path, monkeypatch):
@@ -157,6 +176,23 @@ def test_what_a_criterion_learnt_goes_on_under_deferred_weights(tmp_path):
     assert abs(float(one) - 1) > 1e-3
     torch.testing.assert_close(other, one, rtol=1e-3, atol=1e-4)
     assert "opt/main/objective.criterion.criterion.warmth/momentum_buffer" in deferred.state.tensors
+
+
+def test_what_is_learnt_is_found_again_by_its_owner():
+    from tailwise.training.joint import moves
+
+    def names(**held: str) -> dict[str, str]:
+        return {f"objective.{place.replace('_', '.')}": owner for place, owner in held.items()}
+
+    assert moves(names(a_t="L t", b_q="P q"), names(a_t="L t", b_t="L t")) == names_to(a_t="a_t")
+    assert moves(names(a_t="L t", b_t="L t"), names(a_t="L t")) == names_to(a_t="a_t")
+    assert moves(names(a_t="L t", b_t="L t"), names(a_c_t="L t", b_c_t="L t")) == names_to(a_t="a_c_t", b_t="b_c_t")
+    assert moves(names(queue="A queue"), names(queue="B queue")) == {}
+    assert moves({}, names(queue="B queue")) == {}
+
+
+def names_to(**moved: str) -> dict[str, str]:
+    return {f"objective.{k.replace('_', '.')}": f"objective.{v.replace('_', '.')}" for k, v in moved.items()}
 
 
 def test_a_stage_that_carries_from_elsewhere_is_a_stage_of_its_own():

@@ -71,7 +71,9 @@ def pack(
 
     folder = store.make("pixels", key, decode)
     if not _is_whole(folder):
-        store.drop("pixels", key)
+        with store.lock("pixels", key):
+            if not _is_whole(folder):  # nobody else has repaired it meanwhile
+                store.drop("pixels", key)
         folder = store.make("pixels", key, decode)
     return np.load(folder / "pixels.npy", mmap_mode="r")
 

@@ -13,7 +13,7 @@ from tailwise.errors import BadValue, OutputExists
 from tailwise.evaluation import Measured, Summary, summarise
 from tailwise.records import STUDY, plain, read_record
 from tailwise.specification import key_of
-from tailwise.store import check_writable, whole_file, whole_folder, writing
+from tailwise.store import PENDING, check_writable, whole_file, whole_folder, writing
 from tailwise.study.runs import Cache, Run, execute, run_key, slug
 from tailwise.study.setup import Setup
 from tailwise.study.tree import Saving, Steps, count_steps, saving
@@ -88,8 +88,6 @@ def summarise_runs(runs: Mapping[str, Sequence[Run]], split: str | None = None) 
 
 def plan_study(setup: Setup, seeds: Sequence[int]) -> tuple[dict[str, Plan], Steps]:
     """Plan all rows: each row's plan for the first seed, and the tree of all lines."""
-    if not seeds:
-        raise BadValue("seeds are a whole number from 1, got 0 of them")
     plans = {(row.text, seed): setup.plan(row, seed) for seed in seeds for row in setup.rows}
     first = {row.text: plans[row.text, seeds[0]] for row in setup.rows}
     return first, count_steps(plans.values(), setup.store)
@@ -117,8 +115,6 @@ def compare(
         OutputExists: the folder holds something else.
         Stopped, KeyboardInterrupt: on the way; the same call goes on.
     """
-    if not seeds:
-        raise BadValue("seeds are a whole number from 1, got 0 of them")
     _claim(folder, setup, _record(setup, seeds), force)
     shared: Cache = {}
     for seed in seeds:
@@ -136,7 +132,13 @@ def _run_name(row: Row, seed: int) -> str:
 
 
 def study_key(setup: Setup, seeds: Sequence[int]) -> str:
-    """Name a comparison by the keys of all its runs."""
+    """Name a comparison by the keys of all its runs.
+
+    Raises:
+        BadValue: there are no seeds.
+    """
+    if not seeds:
+        raise BadValue("seeds are a whole number from 1, got 0 of them")
     return key_of([run_key(setup, row, seed) for row in setup.rows for seed in seeds])
 
 
@@ -165,7 +167,7 @@ def _claim(folder: Path, setup: Setup, record: Mapping[str, Any], force: bool) -
     With `force` another study's folder is moved aside under a name that says so; nothing of a user's is deleted.
     """
     check_writable(folder)
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and any(not place.name.startswith(PENDING) for place in folder.iterdir()):
         if not (folder / "study.json").is_file():
             raise OutputExists(f"{folder} exists and is no study of tailwise; choose another --out")
         if read_record(folder / "study.json", STUDY)["key"] != record["key"] and force:

@@ -32,13 +32,19 @@ class Joint(nn.Module):
 @contextlib.contextmanager
 def forked(seed: int, *purpose: seeds.Word, device: torch.device | None = None) -> Iterator[None]:
     """Run under torch generators seeded for one purpose, and leave the caller's untouched."""
-    on_cuda = device is not None and device.type == "cuda"
+    kind = "cpu" if device is None else device.type
     number = seeds.torch_seed(seed, *purpose)
-    with torch.random.fork_rng(devices=[device.index or 0] if device is not None and on_cuda else []):
+    index = (torch.cuda.current_device() if device is None or device.index is None else device.index) if kind == "cuda" else 0
+    on_mps = torch.mps.get_rng_state() if kind == "mps" else None
+    with torch.random.fork_rng(devices=[index] if kind == "cuda" else []):
         torch.default_generator.manual_seed(number)  # torch.manual_seed would reach the caller's other devices
-        if on_cuda:
-            torch.cuda.manual_seed(number)
+        if kind == "cuda":
+            torch.cuda.default_generators[index].manual_seed(number)
+        if on_mps is not None:
+            torch.mps.manual_seed(number)
         yield
+    if on_mps is not None:
+        torch.mps.set_rng_state(on_mps)
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
@@ -84,40 +90,44 @@ def carry_network(net: nn.Module, earlier: Mapping[str, Tensor], start: Start) -
 
 
 def owners(objective: nn.Module) -> dict[str, str]:
-    """Name an objective's tensors by the part that owns them: full name -> class of the nearest part and the rest of the name.
-
-    So what a criterion has learnt is found again when a wrapper moves it inwards, and equal names of unlike parts are kept apart.
-    Where two parts of one class own tensors of one name, the full name decides.
-    """
-    owned = {f"objective.{name}": _owner(objective, name) for name in objective.state_dict()}
-    seen = list(owned.values())
-    return {name: owner if seen.count(owner) == 1 else f"{owner} {name}" for name, owner in owned.items()}
+    """Name the part that owns each tensor of an objective: full name -> class of the nearest part, and the rest of the name."""
+    return {f"objective.{name}": _owner(objective, name) for name in objective.state_dict()}
 
 
 def _owner(objective: nn.Module, name: str) -> str:
     module, owner, rest = objective, objective, name
-    *path, _ = name.split(".")
-    for depth, step in enumerate(path, start=1):
+    steps = name.split(".")
+    for depth, step in enumerate(steps[:-1], start=1):
         module = getattr(module, step)
         if isinstance(module, Part):
-            owner, rest = module, ".".join(name.split(".")[depth:])
+            owner, rest = module, ".".join(steps[depth:])
     return f"{type(owner).__module__}:{type(owner).__qualname__} {rest}"
 
 
-def rename(tensors: Mapping[str, Tensor], before: Mapping[str, str], here: Mapping[str, str]) -> dict[str, Tensor]:
-    """Give a state's tensors under the names that they have in this stage; what an objective had and this one has not is left out.
+def moves(before: Mapping[str, str], here: Mapping[str, str]) -> dict[str, str]:
+    """Find the tensors of an earlier objective again: name before -> name here.
+
+    A tensor stays where its name and its owner stay. What is left is matched by owner, in order: so what a criterion has learnt is
+    found when a wrapper moves it inwards, and equal names of unlike parts are kept apart.
 
     Args:
-        tensors: of the state before, optimisers' slots and averages included.
         before: `owners` of the objective before.
         here: `owners` of this one.
     """
-    places = {owner: name for name, owner in here.items()}
-    moved = {name: places[owner] for name, owner in before.items() if owner in places}
+    moved = {name: name for name, owner in before.items() if here.get(name) == owner}
+    for owner in dict.fromkeys(before.values()):
+        left = [name for name in before if before[name] == owner and name not in moved]
+        free = [name for name in here if here[name] == owner and name not in moved.values()]
+        if len(left) == len(free):
+            moved |= dict(zip(left, free, strict=True))
+    return moved
+
+
+def rename(tensors: Mapping[str, Tensor], moved: Mapping[str, str]) -> dict[str, Tensor]:
+    """Give a state's slots and averages under the names that their parameters have here; what has no place here is left out."""
     renamed = {}
     for name, tensor in tensors.items():
-        kind, *_ = name.split("/")
-        inner = name.split("/")[2] if kind == "opt" else name.removeprefix("average/")
+        inner = name.split("/")[2] if name.startswith("opt/") else name.removeprefix("average/")
         if not inner.startswith("objective."):
             renamed[name] = tensor
         elif inner in moved:
@@ -125,18 +135,19 @@ def rename(tensors: Mapping[str, Tensor], before: Mapping[str, str], here: Mappi
     return renamed
 
 
-def carry_objective(objective: nn.Module, earlier: Mapping[str, Tensor], start: Start) -> None:
+def carry_objective(objective: nn.Module, earlier: Mapping[str, Tensor], moved: Mapping[str, str], start: Start) -> None:
     """Copy what an earlier objective learnt; an objective's new tensors stay as `build` made them.
 
     Args:
         objective: built.
-        earlier: tensors of the state before, under the names that they have here.
+        earlier: tensors of the state before.
+        moved: from `moves`.
         start: of the stage; its `carry` also takes tensors from elsewhere, a teacher from the network before for instance.
 
     Raises:
         Clash: a tensor of the same name and another shape.
     """
-    found = {n: t for n, t in earlier.items() if n.startswith("objective.")}
+    found = {moved[name]: tensor for name, tensor in earlier.items() if name in moved}
     for source, target in start.carry:
         found |= {target + n.removeprefix(source): t for n, t in earlier.items() if n.startswith(source)}
     for name, tensor in objective.state_dict().items():

@@ -15,7 +15,7 @@ from tailwise.errors import Stopped
 from tailwise.models import build
 from tailwise.specification import fresh
 from tailwise.store import Store
-from tailwise.training.joint import Joint, build_objective, carry_network, carry_objective, forked, initialise, owners
+from tailwise.training.joint import Joint, build_objective, carry_network, carry_objective, forked, initialise, moves, owners, rename
 from tailwise.training.loop import Loop
 from tailwise.training.plan import Leg, Root, about_leg
 from tailwise.training.states import State, drop_inner, drop_state, load_state, nearest_state, save_state
@@ -82,12 +82,12 @@ def make_loop(root: Root, leg: Leg, parent: State | None, device: torch.device) 
     with forked(root.seed, "fields", leg.origin):
         joint = Joint(net, fresh(leg.stage.objective))
     goes_on = parent is not None and leg.stage.start.clock == "continue"
+    earlier = parent.left(live=goes_on and leg.stage.average is not None) if parent is not None else {}
     if parent is not None:
-        carry_network(net, parent.left(live=goes_on and leg.stage.average is not None), leg.stage.start)
+        carry_network(net, earlier, leg.stage.start)
     build_objective(joint, about_leg(root, leg), root.seed, leg.origin)
-    if parent is not None:
-        parent = parent.under(owners(joint.objective))
-        carry_objective(joint.objective, parent.left(live=goes_on and leg.stage.average is not None), leg.stage.start)
+    moved = moves(parent.owners if parent is not None else {}, owners(joint.objective))
+    carry_objective(joint.objective, earlier, moved, leg.stage.start)
     if device.type == "mps":
         joint.float()  # MPS holds no float64, in which constants are kept
     joint.to(device=device)
@@ -95,7 +95,7 @@ def make_loop(root: Root, leg: Leg, parent: State | None, device: torch.device) 
         joint.to(memory_format=torch.channels_last)
     loop = Loop(joint, leg, root.seed, device)
     if parent is not None and goes_on:
-        loop.go_on(parent.tensors)
+        loop.go_on(rename(parent.tensors, moved))
     return loop
 
 

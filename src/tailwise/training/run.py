@@ -6,13 +6,14 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tailwise.errors import BadData, BadValue
+from tailwise.errors import BadData, BadValue, Stopped
 from tailwise.evaluation import Predictions, SplitPredictions, macro_accuracy, micro_accuracy
 from tailwise.method import Best, advance
 from tailwise.models.chain import Chain
@@ -179,27 +180,39 @@ def _best(best: Best, root: Root, leg: Leg, legs: tuple[Leg, ...], run: LineRun,
     key = key_of(leg.line, best.metric, root.splits.identity(best.split), room_digest("evaluation"))
     path = settings.store.path("scores", f"{key}.json")
     scores: dict[int, float] = {}
+    kept: State | None = None
 
     def chosen(until: int) -> int:
         among = {s: score for s, score in scores.items() if leg.start < s <= until}
         return max(among, key=lambda s: (among[s], -s))
 
     def usable(step: int) -> bool:
-        if path.exists():
-            scores.update({int(s): value for s, value in json.loads(path.read_text()).items()})
+        scores.update(_read_scores(path))
         needed = range(leg.start + leg.steps, step + 1, leg.steps)
         return all(s in scores for s in needed) and (not needed or load_state(settings.store, leg.line, chosen(step)) is not None)
 
     def score(state: State) -> None:
+        nonlocal kept
         before = chosen(state.step - 1) if any(leg.start < s < state.step for s in scores) else None
         scores[state.step] = Outcome(root, legs, state, settings).accuracy(best.split, best.metric)
-        is_best = chosen(state.step) == state.step
-        if is_best:
+        if chosen(state.step) == state.step:
+            kept = state
             run.keep(state)
         write_json(path, {str(s): value for s, value in sorted(scores.items())})
-        if is_best and before is not None:  # only now: a run killed in between still finds the best state that its scores name
+        if kept is state and before is not None:  # only now: a run killed in between still finds the state that its scores name
             run.drop(before)
 
-    while not usable(leg.stop) or (found := load_state(settings.store, leg.line, chosen(leg.stop))) is None:
+    if not usable(leg.stop):
         run.reach(leg.stop, at_epoch=score, usable=usable)
+    found = load_state(settings.store, leg.line, chosen(leg.stop)) or kept
+    if found is None:
+        raise Stopped("the store lost the best state of this stage; give it more room with TAILWISE_STORE_GB and run again")
     return found
+
+
+def _read_scores(path: Path) -> dict[int, float]:
+    """Read the scores of epochs; none where the file is not there or damaged, since the store is only a cache."""
+    try:
+        return {int(step): score for step, score in json.loads(path.read_text()).items()}
+    except (OSError, ValueError, AttributeError):
+        return {}

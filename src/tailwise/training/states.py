@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from tailwise.store import Store, whole_folder
-from tailwise.training.joint import rename
 
 SCHEMA = "tailwise.state/1"
 
@@ -47,10 +46,6 @@ class State:
             return plain
         averaged = {n.removeprefix("average/"): t for n, t in self.tensors.items() if n.startswith("average/")}
         return plain | averaged
-
-    def under(self, names: Mapping[str, str]) -> State:
-        """Give the state with its objective's tensors under the names that another objective, of these owners, has for them."""
-        return replace(self, tensors=rename(self.tensors, self.owners, names))
 
 
 def _name(step: int) -> str:
