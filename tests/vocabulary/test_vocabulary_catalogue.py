@@ -340,3 +340,34 @@ def test_a_syntax_error_names_the_file_that_has_it(tmp_path):
 
 def test_a_row_may_be_named():
     assert Row(parse_method("ce"), (parse_modifier("sam"),), "mine").text == "mine"
+
+
+def test_methods_of_other_packages_come_through_entry_points(tmp_path, monkeypatch):
+    from tailwise.catalogue import entries, load
+
+    (tmp_path / "their_package.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from tailwise.losses.cross_entropy import CrossEntropyLoss\n"
+        "from tailwise.method import Card, Method, Stage, knob, method\n"
+        "@method(Card(title='Theirs', family='baseline', formula='CE'))\n"
+        "@dataclass(frozen=True)\n"
+        "class Theirs(Method):\n"
+        "    width: int = knob(2, low=1, help='a number')\n"
+        "    def stages(self, about):\n"
+        "        yield Stage(criterion=CrossEntropyLoss())\n"
+    )
+    info = tmp_path / "their_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[tailwise.methods]\ntheir-method = their_package:Theirs\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    entries.cache_clear()
+    load.cache_clear()
+    try:
+        row = parse_row("their-method(width=3)")
+        assert row.text == "their-method(width=3)"
+        assert row.method.width == 3
+        assert "their-method" in entries("method")
+    finally:
+        entries.cache_clear()
+        load.cache_clear()
