@@ -150,7 +150,7 @@ def _defined_in(module: ModuleType, kind: str) -> Any:
     return carded[0]
 
 
-def load_file(path: Path | str) -> type:
+def load_file(path: Path | str) -> type[Method]:
     """Load a user's own method from a Python file; its name in the catalogue is the file's name.
 
     The file, and the modules beside it that it imports, are compiled from the very text that their digests are taken of, afresh at
@@ -175,8 +175,8 @@ def load_file(path: Path | str) -> type:
         raise BadData(f"{error.filename}:{error.lineno}: {error.msg}; the file is no Python module") from None
     finally:
         sys.meta_path.remove(folder)
-    made: type = _defined_in(module, "method")
-    made.catalogue_name = path.stem.replace("_", "-")  # type: ignore[attr-defined]
+    made: type[Method] = _defined_in(module, "method")
+    made.catalogue_name = path.stem.replace("_", "-")
     return made
 
 

@@ -15,7 +15,7 @@ import math
 import sys
 import sysconfig
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -101,26 +101,24 @@ def key_of(*values: Any) -> str:
 
 def fresh(value: Any, **replaced: Any) -> Any:
     """Make a dataclass part anew from its fields, parts inside it too: what one stage's copy learnt stays there."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: fresh(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
-        return type(value)(**{**fields, **replaced})
-    if isinstance(value, tuple | list):
-        return type(value)(fresh(item) for item in value)
-    return value
+    return _rebuilt(value, lambda leaf: leaf, replaced)
 
 
 def fill_shown(value: Any, shown: tuple[float, ...]) -> Any:
     """Copy a description with the counts that the stage shows in every field that says `SHOWN`."""
-    if value is SHOWN:
-        return shown
+    return _rebuilt(value, lambda leaf: shown if leaf is SHOWN else leaf)
+
+
+def _rebuilt(value: Any, leaf: Callable[[Any], Any], replaced: Mapping[str, Any] | None = None) -> Any:
+    """Make a description anew, walking through dataclasses, lists and dictionaries; `replaced` fields of the outermost are given."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: fill_shown(getattr(value, f.name), shown) for f in dataclasses.fields(value) if f.init}
-        return type(value)(**fields)
+        fields = {f.name: _rebuilt(getattr(value, f.name), leaf) for f in dataclasses.fields(value) if f.init}
+        return type(value)(**{**fields, **(replaced or {})})
     if isinstance(value, tuple | list):
-        return type(value)(fill_shown(item, shown) for item in value)
+        return type(value)(_rebuilt(item, leaf) for item in value)
     if isinstance(value, Mapping):
-        return {name: fill_shown(item, shown) for name, item in value.items()}
-    return value
+        return {name: _rebuilt(item, leaf) for name, item in value.items()}
+    return leaf(value)
 
 
 def awaits_shown(value: Any) -> bool:
@@ -148,7 +146,7 @@ _digests: weakref.WeakKeyDictionary[type, str] = weakref.WeakKeyDictionary()
 
 
 def code_digest(kind: type) -> str:
-    """Digest the code of a class: its module and all modules of ours, or of its own folder, that the module imports.
+    """Digest the code of a class: its module and all modules of ours, or of the user's own, that the module imports.
 
     Taken from the syntax trees without docstrings and comments, once for each class object, at the latest when it is first
     described; parts and methods ask for it when they are defined, so that a file edited under a running process changes nothing.
@@ -186,7 +184,7 @@ def _tree_digest(source: str) -> str:
 
 
 def _closure(module: str) -> dict[str, str]:
-    """Collect the sources of a module and of everything of ours, or beside it, that it imports, transitively."""
+    """Collect the sources of a module and of everything of ours, or of the user's own, that it imports, transitively."""
     found: dict[str, str] = {}
     waiting = [module]
     while waiting:

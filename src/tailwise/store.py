@@ -53,11 +53,7 @@ def default_limit() -> int:
 def sync_folder(folder: Path) -> None:
     """Force a folder's files, then the folder itself, to disk."""
     for path in [*sorted(p for p in folder.rglob("*") if p.is_file()), folder]:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        _sync(path)
 
 
 @contextlib.contextmanager
@@ -151,8 +147,9 @@ def whole_file(final: Path, data: bytes) -> Path:
     return final
 
 
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Force a file, or a folder's list of names, to disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -174,9 +171,14 @@ def check_writable(folder: Path) -> None:
         Path(probe).unlink()
 
 
+def json_bytes(value: Any) -> bytes:
+    """Write plain values as indented JSON, as all our records are."""
+    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
 def write_json(path: Path, value: Any) -> Path:
     """Write plain values as indented JSON, whole or not at all."""
-    return whole_file(path, (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    return whole_file(path, json_bytes(value))
 
 
 class Store:

@@ -10,7 +10,7 @@ import pytest
 from tailwise.data.manifest import Manifest
 from tailwise.data.readers.folder import read_folder
 from tailwise.data.splits import split
-from tailwise.errors import BadData, OutputExists, Unwritable
+from tailwise.errors import BadData, OutputExists, Stopped
 
 
 def contents(folder):
@@ -69,7 +69,7 @@ def test_a_failed_save_leaves_nothing(make_set, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "save", full)
-    with pytest.raises(Unwritable, match="No space left"):
+    with pytest.raises(Stopped, match=r"disk is full.*No space left"):
         make_set([2, 2]).save(tmp_path / "set")
     assert list(tmp_path.iterdir()) == []
 

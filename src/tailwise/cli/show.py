@@ -52,10 +52,9 @@ def describe(name: str) -> dict[str, Any]:
     raise UnknownName("method, modifier, recipe or network", name, known, see="`tailwise methods` lists all methods.")
 
 
-def _describe_card(kind: str, name: str, made: type) -> dict[str, Any]:
+def _describe_card(kind: str, name: str, made: Any) -> dict[str, Any]:
     from tailwise.knobs import default_of, knobs
 
-    card = made.card  # type: ignore[attr-defined]
     listed = [
         {
             "name": knob_name,
@@ -66,7 +65,7 @@ def _describe_card(kind: str, name: str, made: type) -> dict[str, Any]:
         for knob_name, (_, field) in knobs(made).items()
     ]
     about = (made.__doc__ or "").strip().splitlines()[0]
-    return {"kind": kind, "name": name, "about": about, **_plain_card(card), "knobs": listed}
+    return {"kind": kind, "name": name, "about": about, **_plain_card(made.card), "knobs": listed}
 
 
 def _plain(value: Any) -> Any:

@@ -6,7 +6,7 @@ tails, the refusal of classes without training images.
 
 Not here: decoded pixels and augmentation (`pixels`), findings about the data (`checks`), generated images (`generation`).
 
-May import: the vocabulary (`errors`, `counts`, `groups`, `seeds`), NumPy, Pillow, polars; scikit-learn inside the reader that
+May import: the vocabulary (`errors`, `counts`, `groups`, `seeds`, `store`), NumPy, Pillow, polars; scikit-learn inside the reader that
 needs it. Never torch.
 
 Names are looked up on first use, so that `tailwise.data.images` can be imported where there is no polars.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,8 @@ import numpy as np
 import polars as pl
 
 from tailwise.data.listing import first_five
-from tailwise.errors import BadData, Unwritable
+from tailwise.errors import BadData
+from tailwise.store import whole_file
 
 DIGEST_BYTES = 16  # 128 bits: no two images of a set of any size that can be stored share one by chance
 _CACHE_FILE = "content.parquet"
@@ -89,17 +90,10 @@ def _read_cache(cache: Path | None) -> pl.DataFrame:
 
 
 def _write_cache(cache: Path | None, known: pl.DataFrame) -> None:
-    if cache is None:
-        return
-    draft = cache / f".{_CACHE_FILE}.{os.getpid()}"
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        known.write_parquet(draft)
-        os.replace(draft, cache / _CACHE_FILE)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            draft.unlink()
-        raise Unwritable(f"cannot write the cache of content hashes in {cache}: {error}; name another cache folder") from error
+    if cache is not None:
+        table = io.BytesIO()
+        known.write_parquet(table)
+        whole_file(cache / _CACHE_FILE, table.getvalue())
 
 
 def content_of(rows: pl.DataFrame, root: Path | None, arrays: Mapping[str, np.ndarray], cache: Path | None) -> pl.Series:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import secrets
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +13,8 @@ import polars as pl
 from tailwise.data.containers import is_container_name
 from tailwise.data.content import identity_of
 from tailwise.data.manifest import Manifest
-from tailwise.errors import BadData, OutputExists, Unwritable
+from tailwise.errors import BadData, OutputExists
+from tailwise.store import whole_folder
 
 SCHEMA = "tailwise.data/1"
 TABLE = "manifest.parquet"
@@ -34,13 +31,20 @@ _CARD_FIELDS: dict[str, type | tuple[type, ...]] = {
 
 def save_manifest(manifest: Manifest, folder: Path) -> Path:
     """Write a manifest with content hashes into a new folder; see `Manifest.save`."""
+    if os.path.lexists(folder):
+        raise OutputExists(f"{folder} exists already; give the name of a folder that does not, or remove it first")
     rows, arrays = _compact(manifest)
-    with _new_folder(folder) as draft:
+
+    def fill(draft: Path) -> None:
         rows.write_parquet(draft / TABLE)
         for name, array in arrays.items():
             np.save(draft / f"{name}.npy", array, allow_pickle=False)
         card = json.dumps(_card(manifest, folder), indent=2, ensure_ascii=False)
         (draft / CARD).write_text(card + "\n", encoding="utf-8")
+
+    whole_folder(folder, fill)
+    if _read_card(folder)["identity"] != manifest.identity:
+        raise OutputExists(f"{folder} was made by somebody else meanwhile; give the name of another folder")
     return folder
 
 
@@ -69,28 +73,6 @@ def _card(manifest: Manifest, folder: Path) -> dict[str, Any]:
         "provenance": list(manifest.provenance),
         "identity": manifest.identity,
     }
-
-
-@contextlib.contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """Fill a hidden folder beside the final name, then rename it: whatever happens, no half of it is at `folder`."""
-    if os.path.lexists(folder):
-        raise OutputExists(f"{folder} exists already; give the name of a folder that does not, or remove it first")
-    draft = folder.parent / f".{folder.name}.{secrets.token_hex(6)}"
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft.mkdir()
-        yield draft
-        for file in draft.iterdir():
-            with open(file, "rb") as stream:
-                os.fsync(stream.fileno())
-        os.rename(draft, folder)
-    except OSError as error:
-        if os.path.lexists(folder):
-            raise OutputExists(f"{folder} was made by somebody else meanwhile; give the name of another folder") from error
-        raise Unwritable(f"cannot write {folder}: {error.strerror or error}; name a folder that can be written") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def load_manifest(folder: Path, root: Path | None = None) -> Manifest:

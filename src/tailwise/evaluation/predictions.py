@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -233,8 +234,7 @@ def _is_text(word: str) -> bool:
 
 
 def _first_repeated(words: Sequence[str]) -> str | None:
-    seen: set[str] = set()
-    return next((word for word in words if word in seen or seen.add(word)), None)  # type: ignore[func-returns-value]
+    return next((word for word, times in Counter(words).items() if times > 1), None)
 
 
 # --- the folder -------------------------------------------------------------------------------------------------------

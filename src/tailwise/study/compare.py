@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from tailwise.errors import BadValue, OutputExists
 from tailwise.evaluation import Measured, Summary, summarise
 from tailwise.records import STUDY, plain, read_record
 from tailwise.specification import key_of
-from tailwise.store import PENDING, check_writable, whole_file, whole_folder, writing
+from tailwise.store import PENDING, check_writable, json_bytes, whole_file, whole_folder, write_json, writing
 from tailwise.study.runs import Cache, Run, execute, run_key, slug
 from tailwise.study.setup import Setup
 from tailwise.study.tree import Saving, Steps, count_steps, saving
@@ -177,7 +176,7 @@ def _claim(folder: Path, setup: Setup, record: Mapping[str, Any], force: bool) -
 
     def fill(place: Path) -> None:
         (place / "splits.csv").write_bytes(table.write_csv().encode())
-        (place / "study.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        (place / "study.json").write_bytes(json_bytes(record))
 
     if not (folder / "study.json").is_file():
         whole_folder(folder, fill)
@@ -205,6 +204,6 @@ def write_report(study: Study) -> None:
             for text, runs in study.runs.items()
         },
     }
-    whole_file(study.folder / "report.json", (json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    write_json(study.folder / "report.json", report)
     whole_file(study.folder / "report.md", (summary.to_markdown() + f"\n{saved}\n").encode())
     whole_file(study.folder / "report.csv", summary.to_csv().encode())

@@ -18,7 +18,7 @@ from tailwise.evaluation import Evaluation, Predictions, SplitPredictions, evalu
 from tailwise.posthoc import PostHoc, Scores
 from tailwise.records import RUN, plain, read_record
 from tailwise.specification import key_of, spec
-from tailwise.store import check_writable, replace_folder, whole_folder
+from tailwise.store import check_writable, json_bytes, replace_folder, whole_folder
 from tailwise.study.setup import Setup
 from tailwise.training import Outcome, RunSettings, run_method
 from tailwise.version import __version__
@@ -132,7 +132,7 @@ def execute(
         (place / "weights.safetensors").write_bytes(save_tensors(weights))
         predictions.save(place / "predictions")
         (place / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in outcome.log()), encoding="utf-8")
-        (place / "run.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        (place / "run.json").write_bytes(json_bytes(record))
 
     (replace_folder if force else whole_folder)(folder, fill)
     settings.store.trim()

@@ -42,9 +42,11 @@ def forked(seed: int, *purpose: seeds.Word, device: torch.device | None = None) 
             torch.cuda.default_generators[index].manual_seed(number)
         if on_mps is not None:
             torch.mps.manual_seed(number)
-        yield
-    if on_mps is not None:
-        torch.mps.set_rng_state(on_mps)
+        try:
+            yield
+        finally:
+            if on_mps is not None:
+                torch.mps.set_rng_state(on_mps)
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:

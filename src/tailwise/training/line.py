@@ -100,14 +100,13 @@ def make_loop(root: Root, leg: Leg, parent: State | None, device: torch.device) 
 
 
 class LineRun:
-    """One line being trained: the loop, the log, the seconds."""
+    """One line being trained, from wherever the store has it."""
 
     def __init__(self, root: Root, leg: Leg, settings: RunSettings, parent: Callable[[], State | None]) -> None:
         self.root = root
         self.leg = leg
         self.settings = settings
         self.parent = parent
-        self.loop: Loop | None = None
         self.trained = 0
 
     def reach(
