@@ -93,14 +93,17 @@ class Net:
     """A network by description: a backbone's name and a head's, or None for those of the run.
 
     Attributes:
-        backbone: name in the catalogue of networks.
+        backbone: name of a network, as in `--net`: ours, a timm model, or one of these with pre-trained weights.
         head: name of a head, or a head's description with other fields.
         branches: a description of where the chain of blocks splits into twins, or None.
+        weights: filled in by `models.resolve`: the pre-trained weights that the backbone's name asks for, by the hash of their
+            content; None for random values.
     """
 
     backbone: str | None = None
     head: Any = None
     branches: Any = None
+    weights: Any = None
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,17 @@ from typing import Any
 
 from tailwise.errors import UnknownName
 
-NETWORKS = ("resnet8", "resnet20", "resnet32", "resnet44", "resnet56", "features")
-"""Names of `models.NETWORKS`, which a test holds equal: a wrong name is refused without loading torch."""
+NETWORKS = ("resnet8", "resnet20", "resnet32", "resnet44", "resnet56", "features", "efficientnet-lite0")
+"""Names of `models.NETWORKS`, which a test holds equal, so that cards of other things need no torch."""
 
 
 def show(name: str, /, *, json: bool = False) -> None:
-    """Show one card: a method's formula, source and knobs; a recipe's every value and where it comes from; a network's blocks.
+    """Show one card: a method's formula, source and knobs; a recipe's values and where they come from; a network's blocks.
 
     Parameters
     ----------
     name
-        Of a method, modifier, recipe or network.
+        Of a method, modifier, recipe or network (timm's too), or the path of a method's Python file.
     json
         Print it as JSON.
     """
@@ -36,20 +36,33 @@ def describe(name: str) -> dict[str, Any]:
     Raises:
         UnknownName: nothing has it.
     """
-    from tailwise.catalogue import entries, find, load, names
+    from tailwise.catalogue import entries, find, load, load_file, names
 
+    if name.endswith(".py"):
+        return _describe_card("method", name, load_file(name))
     wanted = name.strip().lower().replace("_", "-")
     for kind in ("method", "modifier"):
         if wanted in names(kind):
             return _describe_card(kind, find(kind, wanted).name, load(kind, wanted))
     if wanted in entries("recipe"):
         return {"kind": "recipe", "name": wanted, "values": _describe_recipe(load("recipe", wanted))}
-    if wanted in NETWORKS:
-        from tailwise.models import describe as describe_network
-
-        return {"kind": "network", **describe_network(wanted)}
     known = [*names("method"), *names("modifier"), *entries("recipe"), *NETWORKS]
-    raise UnknownName("method, modifier, recipe or network", name, known, see="`tailwise methods` lists all methods.")
+    asked = name.strip()
+    return {"kind": "network", **_describe_network(asked.lower() if asked.lower() in NETWORKS else asked, known)}
+
+
+def _describe_network(name: str, known: list[str]) -> dict[str, Any]:
+    """Describe a network of ours or of timm's, whose weights are not looked for.
+
+    Raises:
+        UnknownName: there is none, and no card of anything else among the `known`.
+    """
+    from tailwise.models import describe, is_network, names_near
+
+    if not is_network(name.partition("@")[0].partition(".")[0]):
+        see = "`tailwise methods` and `tailwise networks` list names."
+        raise UnknownName("method, modifier, recipe or network", name, {*known, *names_near(name)}, see=see)
+    return describe(name)
 
 
 def _describe_card(kind: str, name: str, made: Any) -> dict[str, Any]:

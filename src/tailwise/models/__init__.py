@@ -1,23 +1,41 @@
 """Networks: ordered chains of named blocks with a head, behind one `build`.
 
-Lives here: backbones, heads, branches. Not here: what a method adds around a network (its objective), how values are drawn
-(`training`). May import torch, torchvision, timm and the vocabulary.
+Lives here: backbones, pre-trained weights, heads, branches. Not here: what a method adds around a network (its objective), how
+values of our own networks are drawn (`training`). May import torch, torchvision, timm and the vocabulary.
 """
 
-from tailwise.models.build import NETWORKS, build, describe, resolve
-from tailwise.models.chain import Branched, Branches, Chain
+from tailwise.models.build import build, resolve
+from tailwise.models.chain import Blocks, Branched, Branches, Chain
+from tailwise.models.describe import describe
+from tailwise.models.frozen import Frozen, backbone, frozen_body
 from tailwise.models.heads import HEADS, CosineHead, LinearHead, NormalisedHead
+from tailwise.models.names import is_network, is_pretrained, names_near, preprocessing, pretrained_name, tags
+from tailwise.models.networks import NETWORKS
+from tailwise.models.preprocessing import Preprocessing
+from tailwise.models.weights import Weights
 
 __all__ = [
     "HEADS",
     "NETWORKS",
+    "Blocks",
     "Branched",
     "Branches",
     "Chain",
     "CosineHead",
+    "Frozen",
     "LinearHead",
     "NormalisedHead",
+    "Preprocessing",
+    "Weights",
+    "backbone",
     "build",
     "describe",
+    "frozen_body",
+    "is_network",
+    "is_pretrained",
+    "names_near",
+    "preprocessing",
+    "pretrained_name",
     "resolve",
+    "tags",
 ]

@@ -12,21 +12,19 @@ from tailwise.errors import BadValue, UnknownName
 from tailwise.objective import Out
 
 
-class Chain(nn.Module):
-    """Named blocks in order, then pooling, then a head.
+class Blocks(nn.Module):
+    """Named blocks in order, then pooling: a network without its head.
 
     Args:
         blocks: name -> module, in order; each takes what the one before gives.
         pool: turns the last maps into (B, width) features.
-        head: turns features into (B, classes) logits.
         width: of the features.
     """
 
-    def __init__(self, blocks: Mapping[str, nn.Module], pool: nn.Module, head: nn.Module, width: int) -> None:
+    def __init__(self, blocks: Mapping[str, nn.Module], pool: nn.Module, width: int) -> None:
         super().__init__()
         self.blocks = nn.ModuleDict(dict(blocks))
         self.pool = pool
-        self.head = head
         self.width = width
 
     @property
@@ -54,6 +52,21 @@ class Chain(nn.Module):
         for name in self.names[first:last]:
             x = self.blocks[name](x)
         return x
+
+
+class Chain(Blocks):
+    """Blocks, pooling and a head.
+
+    Args:
+        blocks: name -> module, in order; each takes what the one before gives.
+        pool: turns the last maps into (B, width) features.
+        head: turns features into (B, classes) logits.
+        width: of the features.
+    """
+
+    def __init__(self, blocks: Mapping[str, nn.Module], pool: nn.Module, head: nn.Module, width: int) -> None:
+        super().__init__(blocks, pool, width)
+        self.head = head
 
     def finish(self, maps: Tensor, start: str | None = None) -> Out:
         """Run from a block on through pooling and head; without `start`, pooling and head alone."""
