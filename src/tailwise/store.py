@@ -15,6 +15,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,11 @@ def default_limit() -> int:
 
 
 def sync_folder(folder: Path) -> None:
-    """Force a folder's files, then the folder itself, to disk."""
-    for path in [*sorted(p for p in folder.rglob("*") if p.is_file()), folder]:
+    """Force a folder's files, then the folders that list them, to disk."""
+    inside = sorted(p for p in folder.rglob("*") if not p.is_symlink())
+    with ThreadPoolExecutor(max_workers=16) as pool:  # waits for the disk: many files at once are several times faster
+        list(pool.map(_sync, (p for p in inside if p.is_file())))
+    for path in [*reversed([p for p in inside if p.is_dir()]), folder]:
         _sync(path)
 
 
@@ -249,7 +253,8 @@ class Store:
 
     def _folders(self) -> Iterator[Path]:
         yield from self.root.glob("states/*/*/")
-        yield from self.root.glob("pixels/*/")
+        for kind in ("pixels", "features", "files"):
+            yield from self.root.glob(f"{kind}/*/")
 
 
 def _dearness(folder: Path) -> tuple[int, float]:

@@ -1,8 +1,8 @@
 """The data room: what a data set is before anything trains on it.
 
 Here live the manifest (one immutable table of rows, its class names and where it came from), the readers that make one
-(`readers/`, one file a format), the only place that opens an image (`images`), and what turns one manifest into another: splits,
-tails, the refusal of classes without training images.
+(`readers/`, one file a format), the writers that make files of one (`writers/`), the only place that opens an image (`images`),
+and what turns one manifest into another: splits, tails, the refusal of classes without training images.
 
 Not here: decoded pixels and augmentation (`pixels`), findings about the data (`checks`), generated images (`generation`).
 
@@ -23,12 +23,17 @@ if TYPE_CHECKING:
     from tailwise.data.names import NAMES
     from tailwise.data.profiles import profile_counts
     from tailwise.data.readers.arrays import from_arrays, read_npz
+    from tailwise.data.readers.delimited import read_delimited
     from tailwise.data.readers.digits import read_digits
     from tailwise.data.readers.folder import read_folder
+    from tailwise.data.readers.idx import read_idx
+    from tailwise.data.readers.objects import read_object
+    from tailwise.data.readers.parquet import read_parquet
     from tailwise.data.sources import read
     from tailwise.data.splits import split
     from tailwise.data.tails import thin
     from tailwise.data.trainable import check_trainable
+    from tailwise.data.writers.folder import write_folder
 
 _HOMES = {
     "IMAGE_SUFFIXES": "images",
@@ -40,13 +45,18 @@ _HOMES = {
     "profile_counts": "profiles",
     "from_arrays": "readers.arrays",
     "read_npz": "readers.arrays",
+    "read_delimited": "readers.delimited",
     "read_digits": "readers.digits",
     "read_folder": "readers.folder",
+    "read_idx": "readers.idx",
+    "read_object": "readers.objects",
+    "read_parquet": "readers.parquet",
     "NAMES": "names",
     "read": "sources",
     "split": "splits",
     "thin": "tails",
     "check_trainable": "trainable",
+    "write_folder": "writers.folder",
 }
 
 __all__ = [
@@ -58,14 +68,19 @@ __all__ = [
     "from_arrays",
     "profile_counts",
     "read",
+    "read_delimited",
     "read_digits",
     "read_folder",
     "read_header",
+    "read_idx",
     "read_npz",
+    "read_object",
+    "read_parquet",
     "read_pixels",
     "split",
     "survey",
     "thin",
+    "write_folder",
 ]
 
 

@@ -154,6 +154,29 @@ def _pixels(path: FilePath, size: int | None, channels: int) -> np.ndarray:
     return pixels.reshape(*pixels.shape[:2], channels)
 
 
+def image_pixels(image: Image.Image, where: str) -> np.ndarray:
+    """Give the pixels of a Pillow image in memory by the rules of `read_pixels`; it is not turned, which is for who opened it.
+
+    Returns:
+        (H, W, C) uint8; C is 1 for grey, else 3.
+
+    Raises:
+        BadData: it cannot be decoded, or holds floats or more than 16 bits; `where` begins the line.
+    """
+    channels = 1 if _is_grey(image.mode) else 3
+    try:
+        flat = _flat(image, "L" if channels == 1 else "RGB")
+    except _Broken as broken:
+        raise BadData(f"{where} has {broken}; convert it") from broken
+    except Exception as error:  # a file opened and not yet loaded: as in `_pixels`
+        raise BadData(f"{where} is a damaged image ({_first_line(error)}); repair or remove it") from error
+    return np.array(flat, dtype=np.uint8).reshape(flat.height, flat.width, channels)
+
+
+def _is_grey(mode: str) -> bool:
+    return mode in ("1", "L", "LA", "La") or mode.startswith("I")
+
+
 def _flat(image: Image.Image, mode: str) -> Image.Image:
     """Bring any Pillow mode to opaque `L` or `RGB`."""
     if image.mode == "F":
@@ -235,7 +258,7 @@ def survey(paths: Sequence[FilePath]) -> Survey:
         raise BadData(f"{len(broken):,} of {len(paths):,} images cannot be read: {first_five(broken)}; repair or remove them")
     headers: list[Any] = found
     sizes = np.array([header[:2] for header in headers], dtype=np.int32)
-    is_grey = all(mode in ("1", "L", "LA", "La") or mode.startswith("I") for _, _, mode in headers)
+    is_grey = all(_is_grey(mode) for _, _, mode in headers)
     return Survey(sizes, 1 if is_grey else 3, bool((sizes == sizes[0]).all()))
 
 

@@ -124,7 +124,7 @@ class Manifest:
         provenance = (*self.provenance, *done)
         return dataclasses.replace(self, provenance=provenance, **changes)  # type: ignore[arg-type]
 
-    def save(self, folder: Path | str, cache: Path | None = None) -> Path:
+    def save(self, folder: Path | str, cache: Path | None = None, beside: Mapping[str, bytes] | None = None) -> Path:
         """Write `manifest.parquet`, `card.json` and the arrays into a new folder; equal sets give equal bytes.
 
         Nothing half-written is ever at `folder`. Image files stay where they are; the card says where, relative to `folder`.
@@ -132,6 +132,7 @@ class Manifest:
         Args:
             folder: must not exist yet.
             cache: as in `with_content`.
+            beside: further files of the folder, name -> bytes.
 
         Raises:
             OutputExists: something is there already.
@@ -139,7 +140,7 @@ class Manifest:
         """
         from tailwise.data.storage import save_manifest
 
-        return save_manifest(self.with_content(cache), Path(folder))
+        return save_manifest(self.with_content(cache), Path(folder), beside or {})
 
     @classmethod
     def load(cls, folder: Path | str, root: Path | str | None = None) -> Manifest:

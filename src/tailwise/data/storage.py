@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,23 +30,35 @@ _CARD_FIELDS: dict[str, type | tuple[type, ...]] = {
 }
 
 
-def save_manifest(manifest: Manifest, folder: Path) -> Path:
+def save_manifest(manifest: Manifest, folder: Path, beside: Mapping[str, bytes]) -> Path:
     """Write a manifest with content hashes into a new folder; see `Manifest.save`."""
     if os.path.lexists(folder):
         raise OutputExists(f"{folder} exists already; give the name of a folder that does not, or remove it first")
-    rows, arrays = _compact(manifest)
 
     def fill(draft: Path) -> None:
-        rows.write_parquet(draft / TABLE)
-        for name, array in arrays.items():
-            np.save(draft / f"{name}.npy", array, allow_pickle=False)
-        card = json.dumps(_card(manifest, folder), indent=2, ensure_ascii=False)
-        (draft / CARD).write_text(card + "\n", encoding="utf-8")
+        write_files(manifest, draft, folder)
+        for name, data in beside.items():
+            (draft / name).write_bytes(data)
 
     whole_folder(folder, fill)
-    if _read_card(folder)["identity"] != manifest.identity:
-        raise OutputExists(f"{folder} was made by somebody else meanwhile; give the name of another folder")
+    check_made(manifest, folder)
     return folder
+
+
+def write_files(manifest: Manifest, draft: Path, folder: Path) -> None:
+    """Write the files of a manifest with content hashes into `draft`, which will be renamed to `folder`."""
+    rows, arrays = _compact(manifest)
+    rows.write_parquet(draft / TABLE)
+    for name, array in arrays.items():
+        np.save(draft / f"{name}.npy", array, allow_pickle=False)
+    card = json.dumps(_card(manifest, folder), indent=2, ensure_ascii=False)
+    (draft / CARD).write_text(card + "\n", encoding="utf-8")
+
+
+def check_made(manifest: Manifest, folder: Path) -> None:
+    """Refuse a folder that holds another manifest: somebody else's renaming came first."""
+    if read_card(folder)["identity"] != manifest.identity:
+        raise OutputExists(f"{folder} was made by somebody else meanwhile; give the name of another folder")
 
 
 def _compact(manifest: Manifest) -> tuple[pl.DataFrame, dict[str, np.ndarray]]:
@@ -77,7 +90,7 @@ def _card(manifest: Manifest, folder: Path) -> dict[str, Any]:
 
 def load_manifest(folder: Path, root: Path | None = None) -> Manifest:
     """Read a manifest's folder; see `Manifest.load`."""
-    card = _read_card(folder)
+    card = read_card(folder)
     rows = _read_table(folder)
     paths = rows["path"] if "path" in rows.columns else pl.Series([], dtype=pl.String)
     if root is None and card["root"] is not None:
@@ -92,7 +105,8 @@ def load_manifest(folder: Path, root: Path | None = None) -> Manifest:
     return manifest
 
 
-def _read_card(folder: Path) -> dict[str, Any]:
+def read_card(folder: Path) -> dict[str, Any]:
+    """Read a manifest's card, or say in what it is none."""
     file = folder / CARD
     try:
         card = json.loads(file.read_text(encoding="utf-8"))

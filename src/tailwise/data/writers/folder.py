@@ -1,0 +1,155 @@
+"""Writer of image folders: `train/<class>/<name>`, `val/...`, `test/...`, with the manifest beside them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import polars as pl
+
+from tailwise.data.listing import first_five
+from tailwise.data.manifest import Manifest
+from tailwise.data.png import encode_png
+from tailwise.data.storage import check_made, read_card, write_files
+from tailwise.data.writers.names import unique_names
+from tailwise.errors import BadData, BadValue, OutputExists
+from tailwise.store import Store, replace_folder, whole_folder
+
+
+def write_folder(manifest: Manifest, dest: Path | str, link: bool = False, force: bool = False) -> Manifest:
+    """Write a set as an image folder that every tool can read, with `manifest.parquet` and `card.json` in it.
+
+    Files are copied as they are, arrays are written as PNG, both without loss. The manifest keeps ids, content hashes and class
+    names, so that the identity stays; only paths are new, and relative to `dest`, which may be moved. Equal sets give equal bytes of
+    table and card. `dest` appears whole or not at all.
+
+    Args:
+        manifest: of images.
+        dest: must not exist, unless `force`.
+        link: make symbolic links to where the files are (absolute: they survive a move of `dest`, not of the files).
+        force: replace `dest` where a manifest's card lies in it; the old folder stands until the new one is whole.
+
+    Returns:
+        The manifest of `dest`.
+
+    Raises:
+        BadData: features instead of images, or images that cannot be read.
+        BadValue: `dest` lies among the images, or images lie in `dest`; links to arrays
+            or into the store.
+        OutputExists: `dest` exists, and `force` is not given or it carries no card of ours.
+        Unwritable, Stopped: it cannot be written, or the disk is full.
+    """
+    dest = Path(dest)
+    if manifest.kind == "features":
+        raise BadData(f"manifest {manifest.name!r} holds features, expected images; there is nothing to write as an image folder")
+    if link and manifest.arrays:
+        raise BadValue(f"manifest {manifest.name!r} holds images in arrays, which cannot be linked to; leave link out")
+    _check_place(manifest, dest, link)
+    check_replaceable(dest, force)
+    manifest = manifest.with_content()
+    written = _moved(manifest, dest, link)
+    make = replace_folder if force else whole_folder
+    make(dest, lambda draft: _fill(draft, manifest, written, link))
+    check_made(written, dest)
+    return written
+
+
+def check_replaceable(dest: Path, force: bool) -> None:
+    """Refuse a place that is taken, before any work.
+
+    Raises:
+        OutputExists: something is there, and `force` is not given, or it is no folder with a card of ours.
+    """
+    if not os.path.lexists(dest):
+        return
+    if not force:
+        raise OutputExists(f"{dest} exists already; give the name of a folder that does not, or pass --force to replace a built one")
+    try:
+        is_ours = dest.is_dir() and not dest.is_symlink() and bool(read_card(dest))
+    except BadData:
+        is_ours = False
+    if not is_ours:
+        raise OutputExists(f"{dest} carries no card of tailwise, so --force does not replace it; give the name of another folder")
+
+
+def _check_place(manifest: Manifest, dest: Path, link: bool) -> None:
+    """Refuse to write among the images: a replacing would delete them, and a later reading find them twice."""
+    if manifest.root is None:
+        return
+    root, place = os.path.realpath(manifest.root), os.path.realpath(dest)
+    if any(is_inside(os.path.join(root, path), place) for path in manifest.rows["path"].drop_nulls()):
+        raise BadValue(f"{dest} holds images of {manifest.name!r} itself; write to another folder")
+    if is_inside(place, root) and _is_of_class_folders(manifest):
+        raise BadValue(f"{dest} lies inside {manifest.root}, where the images of {manifest.name!r} are; write to a folder outside")
+    if link and is_inside(root, os.path.realpath(Store().root)):
+        raise BadValue(f"the images of {manifest.name!r} were unpacked into the store, which may be emptied; copy them, without --link")
+
+
+def is_inside(place: str, folder: str) -> bool:
+    """Tell whether an absolute path is a folder or lies in it."""
+    return place == folder or place.startswith(os.path.join(folder, ""))
+
+
+def _is_of_class_folders(manifest: Manifest) -> bool:
+    """Whether the folders of all paths name their class, so that a reader of class folders would look through the root."""
+    rows = manifest.rows.filter(pl.col("path").is_not_null()).select("path", "label")
+    return all(manifest.classes[label] in path.split("/")[:-1] for path, label in rows.iter_rows())
+
+
+def _moved(manifest: Manifest, dest: Path, link: bool) -> Manifest:
+    """Give the manifest with the paths that its images get below `dest`, sorted by id."""
+    rows = manifest.rows.sort("id")
+    folders = unique_names(manifest.classes)
+    plain = [_plain_name(path, id_) for path, id_ in rows.select("path", "id").iter_rows()]
+    paths = pl.Series("path", [""] * rows.height)
+    table = rows.select("split", "label").with_columns(pl.Series("plain", plain)).with_row_index("place")
+    for (split, label), group in table.group_by(["split", "label"], maintain_order=True):
+        names = unique_names(group["plain"])
+        paths = paths.scatter(group["place"], [f"{split}/{folders[int(str(label))]}/{name}" for name in names])
+    renamed = [path for path, name in zip(paths, plain, strict=True) if path.rsplit("/", 1)[1] != name]
+    done = [f"written as an image folder: {rows.height:,} images, {_how(manifest, link)}"]
+    other = [f"{name!r} -> {folder!r}" for name, folder in zip(manifest.classes, folders, strict=True) if name != folder]
+    if other:
+        done.append(f"{len(other):,} classes have folders of other names: {first_five(other)}")
+    if renamed:
+        done.append(f"{len(renamed):,} files got other names, to be safe and unique: {first_five(renamed)}")
+    moved = rows.with_columns(paths, pl.lit(None, pl.String).alias("container"), pl.lit(None, pl.Int64).alias("row"))
+    return manifest.replace(*done, rows=moved, root=dest, arrays={})
+
+
+def _plain_name(path: str | None, id_: str) -> str:
+    """Give the name that a file has, or that an array's row gets: the end of its id."""
+    return path.rsplit("/", 1)[-1] if path is not None else f"{id_.rstrip('/').rsplit('/', 1)[-1]}.png"
+
+
+def _how(manifest: Manifest, link: bool) -> str:
+    if manifest.rows["path"].null_count() == 0:
+        return "links to the files" if link else "copies of the files"
+    return "PNG" if manifest.rows["container"].null_count() == 0 else "copies of the files, and PNG of arrays"
+
+
+def _fill(draft: Path, source: Manifest, written: Manifest, link: bool) -> None:
+    base = os.path.realpath(source.root or ".")
+    rows = source.rows.sort("id").select("path", "container", "row")
+    for folder in {new.rsplit("/", 1)[0] for new in written.rows["path"]}:
+        (draft / folder).mkdir(parents=True)
+    for (path, container, row), new in zip(rows.iter_rows(), written.rows["path"], strict=True):
+        if path is None:
+            (draft / new).write_bytes(encode_png(source.arrays[container][row]))
+        else:
+            _take(os.path.join(base, path), draft / new, link)
+    assert written.root is not None
+    write_files(written, draft, written.root)
+
+
+def _take(file: str, new: Path, link: bool) -> None:
+    if link:
+        new.symlink_to(os.path.realpath(file))
+        return
+    try:
+        shutil.copyfile(file, new)
+    except OSError as error:
+        if error.filename != file:  # the draft's fault, which the store puts into words
+            raise
+        raise BadData(f"{file}: cannot be read ({error.strerror}); restore it or read the data again") from error
