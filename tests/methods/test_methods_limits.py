@@ -29,6 +29,12 @@ def tensors_equal(one, other) -> bool:
         ("ce-drw(start=1)", "ce"),
         ("ce+drw", "ce-drw"),
         ("ldam+drw(start=0.6)", "ldam-drw(start=0.6)"),
+        ("focal(gamma=0)", "ce"),
+        ("mixup(alpha=0)", "ce"),
+        ("ldam-drw+mixup(alpha=0)", "ldam-drw"),
+        ("ce+mixup", "mixup"),
+        ("class-balanced(beta=0,divisor=rows)", "ce"),
+        ("reweight(power=0,divisor=rows)", "class-balanced(beta=0,divisor=rows)"),
     ],
 )
 def test_limit_trains_the_simpler_methods_weights_to_the_bit(run, limit, simpler):
@@ -38,14 +44,25 @@ def test_limit_trains_the_simpler_methods_weights_to_the_bit(run, limit, simpler
     assert np.array_equal(one_logits, other_logits)
 
 
-@pytest.mark.parametrize(("limit", "simpler"), [("ce-drw(beta=0)", "ce"), ("ldam-drw(beta=0)", "ldam")])
+@pytest.mark.parametrize(
+    ("limit", "simpler"),
+    [
+        ("ce-drw(beta=0)", "ce"),
+        ("ldam-drw(beta=0)", "ldam"),
+        ("reweight(power=0)", "ce"),
+        ("reweight(power=0,rule=log)", "ce"),
+        ("class-balanced(beta=0)", "ce"),
+        ("class-balanced(beta=0,divisor=weights)", "ce"),
+        ("class-balanced(beta=0.999999999)", "reweight(divisor=rows)"),
+    ],
+)
 def test_weights_of_one_change_no_more_than_rounding(run, limit, simpler):
     _, one = run(limit)
     _, other = run(simpler)
     np.testing.assert_allclose(one, other, rtol=2e-3, atol=2e-3)
 
 
-@pytest.mark.parametrize("method", ["balanced-softmax", "ce-drw"])
+@pytest.mark.parametrize("method", ["balanced-softmax", "ce-drw", "reweight", "reweight(rule=log)", "class-balanced"])
 def test_even_counts_make_it_cross_entropy(run, method):
     _, one = run(method, splits=toy_splits(EVEN), store="one")
     _, other = run("ce", splits=toy_splits(EVEN), store="other")

@@ -5,8 +5,21 @@ Lives here: criteria that give per-row values and weights. Not here: what puts t
 """
 
 from tailwise.losses.balanced_softmax import BalancedSoftmaxLoss
-from tailwise.losses.class_weighted import ClassWeighted, effective_number_weights
+from tailwise.losses.class_weighted import ClassWeighted, WeightedByClass, effective_number_weights
 from tailwise.losses.cross_entropy import CrossEntropyLoss
+from tailwise.losses.focal import FocalLoss, focal_factor
+from tailwise.losses.frequency_weighted import FrequencyWeighted, frequency_weights
 from tailwise.losses.ldam import LDAMLoss
 
-__all__ = ["BalancedSoftmaxLoss", "ClassWeighted", "CrossEntropyLoss", "LDAMLoss", "effective_number_weights"]
+__all__ = [
+    "BalancedSoftmaxLoss",
+    "ClassWeighted",
+    "CrossEntropyLoss",
+    "FocalLoss",
+    "FrequencyWeighted",
+    "LDAMLoss",
+    "WeightedByClass",
+    "effective_number_weights",
+    "focal_factor",
+    "frequency_weights",
+]

@@ -1,8 +1,8 @@
-"""Class weights over any criterion, by the effective number of samples."""
+"""Class weights over any criterion: what all have in common, and weights by the effective number of samples."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar, Literal
 
 import torch
@@ -43,30 +43,28 @@ def effective_number_weights(counts: Counts, beta: float = 0.9999) -> Tensor:
 
 
 @dataclass(eq=False)
-class ClassWeighted(Criterion):
-    """A criterion whose rows are weighted by their class; the sum is divided by the sum of weights.
+class WeightedByClass(Criterion):
+    """A criterion whose rows are weighted by their class; a subclass gives the rule of the weights.
 
-    That divisor is what `torch.nn.functional.cross_entropy(weight=...)` and LDAM-DRW's code use; a batch of one class is then
-    unweighted. Any rescaling of the weights leaves it unchanged.
+    Two published means: the weighted sum over the sum of weights is what `torch.nn.functional.cross_entropy(weight=...)` computes; a
+    batch of one class is then unweighted, and a rescaling of all weights changes nothing. The weighted sum over the number of rows
+    is what the class-balanced loss was published with; there the weights sum to the number of classes.
 
     Args:
         criterion: what gives the losses.
         counts: (classes,) real training images a class, label order.
-        beta: of the effective number, see `effective_number_weights`.
+        divisor: what the weighted sum of a `mean` is divided by: the sum of `weights`, or the number of `rows`.
         reduction: `mean`, `sum` or `none`.
+
+    Raises:
+        BadValue: counts that are negative, not finite or all zero, another divisor, a rule out of its range.
     """
 
     criterion: Criterion
     counts: Counts
-    beta: float = 0.9999
+    _: KW_ONLY
+    divisor: Literal["weights", "rows"] = "weights"  # type: ignore[misc]  # a constant of the class elsewhere, a choice here
     reduction: Literal["mean", "sum", "none"] = "mean"
-
-    divisor = "weights"
-
-    @property
-    def removes_prior(self) -> bool:
-        """Whether the weights differ."""
-        return self.beta > 0 and is_uneven(self.counts)
 
     @property
     def logit_scale(self) -> float:
@@ -75,12 +73,52 @@ class ClassWeighted(Criterion):
 
     class_weights: ClassVar[Tensor]
 
+    def weigh(self) -> Tensor:
+        """Give the (classes,) float64 weights, rescaled to sum to the number of classes that have images."""
+        raise NotImplementedError
+
     def prepare(self) -> None:
         """Compute the weights in float64."""
-        self.register_buffer("class_weights", effective_number_weights(self.counts, self.beta), persistent=False)
+        if self.divisor not in ("weights", "rows"):
+            raise BadValue(f"{type(self).__name__}.divisor is 'weights' or 'rows', got {self.divisor!r}")
+        self.register_buffer("class_weights", self.weigh(), persistent=False)
 
     def rows(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Give (B,) losses of the criterion and (B,) weights, times its own where it has some."""
         values, weights = self.criterion.rows(logits, targets)
         own = self.class_weights.to(logits.dtype)[targets]
         return values, own if weights is None else own * weights
+
+
+@dataclass(eq=False)
+class ClassWeighted(WeightedByClass):
+    """Rows weighted by the effective number of their class, see `effective_number_weights`.
+
+    Cui et al.'s code (`cifar_main.py`) divides by the rows; LDAM-DRW's, with the same weights, by their sum.
+
+    Args:
+        criterion: what gives the losses.
+        counts: (classes,) real training images a class, label order.
+        beta: of the effective number; 0 leaves the criterion.
+        divisor: `weights` or `rows`.
+        reduction: `mean`, `sum` or `none`.
+
+    >>> from tailwise.losses import CrossEntropyLoss
+    >>> logits, targets = torch.zeros(4, 2), torch.tensor([0, 0, 0, 1])
+    >>> published = ClassWeighted(CrossEntropyLoss(), [30, 10], beta=0.999, divisor="rows")
+    >>> [round(w, 4) for w in published.class_weights.tolist()]
+    [0.5037, 1.4963]
+    >>> round(published(logits, targets).item(), 4)  # (3 x 0.5037 + 1.4963) / 4 x log 2
+    0.5212
+    """
+
+    beta: float = 0.9999
+
+    @property
+    def removes_prior(self) -> bool:
+        """Whether the weights differ."""
+        return self.beta > 0 and is_uneven(self.counts)
+
+    def weigh(self) -> Tensor:
+        """Give the weights of the effective number."""
+        return effective_number_weights(self.counts, self.beta)

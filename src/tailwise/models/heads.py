@@ -30,6 +30,17 @@ class _Linear(nn.Module):
         return linear(features, self.weight, self.bias)
 
 
+class _ScaledLinear(_Linear):
+    """`s_k (W_k h + b_k)`, every scale started at one, whatever weight and bias start from."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__(width, classes)
+        self.scale = nn.Parameter(torch.ones(classes))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.scale * super().forward(features)
+
+
 class _Cosine(nn.Module):
     """`s cos(h, W_k)`, rows of W started uniform and scaled to unit length."""
 
@@ -51,11 +62,23 @@ class _Cosine(nn.Module):
 
 @dataclass(frozen=True)
 class LinearHead:
-    """A linear classifier with bias: the one head whose logits are `W h + b`."""
+    """A linear classifier with bias: its logits are `W h + b`."""
 
     def build(self, width: int, classes: int) -> nn.Module:
         """Make the module."""
         return _Linear(width, classes)
+
+
+@dataclass(frozen=True)
+class ScaledLinearHead(LinearHead):
+    """A linear classifier with one scale a class, `s_k (W_k h + b_k)`: the head of learnable weight scaling (Kang et al., ICLR 2020).
+
+    Its `weight` and `bias` go by the names that they have in a linear head, so that they are carried over; `scale` (classes,) is new.
+    """
+
+    def build(self, width: int, classes: int) -> nn.Module:
+        """Make the module."""
+        return _ScaledLinear(width, classes)
 
 
 @dataclass(frozen=True)
@@ -87,5 +110,7 @@ HEADS: dict[str, Callable[[], Any]] = {"linear": LinearHead, "normalised": Norma
 
 
 def linear_weights(head: nn.Module) -> tuple[Tensor, Tensor] | None:
-    """Give weight (C, width) and bias (C,) of a linear head, None of any other: only there logits are `W h + b`."""
+    """Give W (C, width) and b (C,) of a linear head, with its scales multiplied in, None of any other: only there logits are `W h + b`."""
+    if isinstance(head, _ScaledLinear):
+        return head.scale[:, None] * head.weight, head.scale * head.bias
     return (head.weight, head.bias) if isinstance(head, _Linear) else None

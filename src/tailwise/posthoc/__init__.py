@@ -6,19 +6,26 @@ corrects. Nothing here reads files, knows splits or measures results for a repor
 this room must not import. It may import NumPy and the vocabulary (`errors`, `counts`), nothing else.
 """
 
+from tailwise.posthoc.foreign import Adjusted, Moved, adjust
 from tailwise.posthoc.logit_adjustment import LogitAdjustment, adjust_logits
+from tailwise.posthoc.nearest_mean import NearestMean, nearest_mean_logits
 from tailwise.posthoc.scores import PostHoc, Scores
 from tailwise.posthoc.tau_grid import GRID, Tau
 from tailwise.posthoc.tau_norm import TauNorm, normalise_weight, tau_normalised_logits
 
 __all__ = [
     "GRID",
+    "Adjusted",
     "LogitAdjustment",
+    "Moved",
+    "NearestMean",
     "PostHoc",
     "Scores",
     "Tau",
     "TauNorm",
+    "adjust",
     "adjust_logits",
+    "nearest_mean_logits",
     "normalise_weight",
     "tau_normalised_logits",
 ]

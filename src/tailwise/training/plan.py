@@ -184,9 +184,12 @@ def fill_posthoc(method: Any, about: About, last: Leg) -> Any:
     """Give a method's post-hoc part with the counts that its last stage showed.
 
     Raises:
-        Clash: the part needs `W h + b`, and the last stage's head computes something else.
+        Clash: the part needs `W h + b`, and the last stage's head computes something else; the base has a part of its own.
     """
     part = method.posthoc(about)
+    base = getattr(method, "base", None)
+    if base is not None and base.posthoc(about) is not None:
+        raise Clash(f"{method} would leave out what {base} does to predictions after training; choose a base that ends with its training")
     if getattr(part, "needs_linear_head", False) and (not isinstance(last.net.head, LinearHead) or last.net.branches is not None):
         raise Clash(f"{method} needs one linear head, and its base leaves {describe(last.net.head)}; choose another base")
     return None if part is None else fill_shown(part, last.shown)
