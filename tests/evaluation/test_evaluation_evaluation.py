@@ -67,6 +67,20 @@ def test_a_group_has_its_pooled_accuracy_too():
     assert found.groups["few"].micro_accuracy is None
 
 
+def test_calibration_errors_of_the_groups_by_hand():
+    """Confidence 0.9 on four images of class a, three right; 0.6 on two of class d, both taken for e."""
+    labels = np.array([0, 0, 0, 0, 3, 3])
+    rows = [[0.9, 0.1, 0, 0, 0]] * 3 + [[0.1, 0.9, 0, 0, 0]] + [[0, 0, 0, 0.4, 0.6]] * 2
+    with np.errstate(divide="ignore"):
+        logits = np.maximum(np.log(rows), -60)
+    test = SplitPredictions(tuple(map(str, range(6))), labels, logits)
+    found = evaluate(Predictions({"test": test}, NAMES, COUNTS, make_groups(COUNTS.real), "data"), "test")
+    assert found.groups["many"].ece == pytest.approx(0.9 - 3 / 4)
+    assert found.groups["medium"].ece is None
+    assert found.groups["few"].ece == pytest.approx(0.6)
+    assert found.ece == pytest.approx(4 / 6 * 0.15 + 2 / 6 * 0.6)
+
+
 def test_the_hundred_classes_by_hand():
     labels = np.repeat(np.arange(100), 60)
     answers = (labels + 1) % 100
@@ -102,6 +116,7 @@ def test_a_record_is_plain_json_with_stable_keys(random_predictions):
         "macro_accuracy",
         "balanced_error",
         "macro_f1",
+        "ece",
         "scheme",
         "rule",
         "groups",
@@ -120,6 +135,7 @@ def test_a_record_is_plain_json_with_stable_keys(random_predictions):
     assert set(plain["groups"]["few"]) == {
         "accuracy",
         "micro_accuracy",
+        "ece",
         "classes",
         "classes_present",
         "images",
@@ -129,7 +145,7 @@ def test_a_record_is_plain_json_with_stable_keys(random_predictions):
 
 def test_a_split_without_images_is_undefined_not_zero():
     found = evaluate(predictions(np.zeros(0, int), np.zeros(0, int)), "test")
-    assert (found.images, found.accuracy, found.macro_accuracy, found.macro_f1) == (0, None, None, None)
+    assert (found.images, found.accuracy, found.macro_accuracy, found.macro_f1, found.ece) == (0, None, None, None, None)
     assert len(found.absent_classes) == 5
 
 

@@ -57,16 +57,16 @@ def print_evaluation(evaluation: Evaluation) -> None:
     """Print one run's figures: overall, groups, every class, each with its n."""
     e = evaluation
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("", "accuracy", "n", "classes"):
+    for column in ("", "accuracy", "n", "classes", "ECE"):
         table.add_column(column, justify="left" if not column else "right")
-    table.add_row("overall (share of images)", percent(e.accuracy), f"{e.images:,}", "")
+    table.add_row("overall (share of images)", percent(e.accuracy), f"{e.images:,}", "", percent(e.ece))
     table.add_row("macro (mean over classes)", percent(e.macro_accuracy), f"{e.images:,}", str(len(e.per_class) - len(e.absent_classes)))
     for name, group in e.groups.items():
-        table.add_row(Text(name), percent(group.accuracy), f"{group.images:,}", str(group.classes_present))
+        table.add_row(Text(name), percent(group.accuracy), f"{group.images:,}", str(group.classes_present), percent(group.ece))
     table.add_row("balanced error", percent(e.balanced_error), f"{e.images:,}", "")
     table.add_row("macro-F1", percent(e.macro_f1), f"{e.images:,}", "")
     console.print(table)
-    say(f"On {e.split}; groups by {e.scheme}: {e.rule}.")
+    say(f"On {e.split}; groups by {e.scheme}: {e.rule}. ECE: calibration error of the softmax, 15 bins.")
     if e.absent_classes:
         say(f"{len(e.absent_classes)} classes have no image in {e.split} and are in no mean.")
     _print_classes(evaluation)

@@ -7,6 +7,7 @@ Nothing here trains, opens images or changes logits: corrections live in `tailwi
 import. It may import NumPy, msgspec, safetensors and the vocabulary (`errors`, `counts`, `groups`, `store`).
 """
 
+from tailwise.evaluation.calibration import calibration_error
 from tailwise.evaluation.evaluation import ClassResult, Evaluation, GroupResult, evaluate
 from tailwise.evaluation.metrics import (
     balanced_error,
@@ -18,6 +19,7 @@ from tailwise.evaluation.metrics import (
     per_class_accuracy,
     predicted_labels,
 )
+from tailwise.evaluation.pooled import Pooled, PooledGroups, from_counts
 from tailwise.evaluation.predictions import Predictions, SplitPredictions
 from tailwise.evaluation.summary import Cell, GroupSize, Measured, Setting, Summary, SummaryRow, summarise
 
@@ -28,14 +30,18 @@ __all__ = [
     "GroupResult",
     "GroupSize",
     "Measured",
+    "Pooled",
+    "PooledGroups",
     "Predictions",
     "Setting",
     "SplitPredictions",
     "Summary",
     "SummaryRow",
     "balanced_error",
+    "calibration_error",
     "confusion",
     "evaluate",
+    "from_counts",
     "group_accuracy",
     "macro_accuracy",
     "macro_f1",

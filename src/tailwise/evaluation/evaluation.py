@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tailwise.evaluation import metrics
+from tailwise.evaluation.calibration import calibration_error
 from tailwise.evaluation.predictions import Predictions
 from tailwise.groups import Groups
 
@@ -43,6 +44,8 @@ class GroupResult:
     Attributes:
         accuracy: mean accuracy of the classes present, 0-1; None where no class is present.
         micro_accuracy: share of the group's images answered right, 0-1; None likewise.
+        ece: expected calibration error of the images whose *true* class is in the group, 0-1; None likewise. Since the truth chose the
+            images, even a model calibrated over all of them has an error here: too sure of rare classes, not sure enough of frequent ones.
         classes: classes in the group.
         classes_present: of these, with images in the split.
         images: images in the split.
@@ -51,6 +54,7 @@ class GroupResult:
 
     accuracy: float | None
     micro_accuracy: float | None
+    ece: float | None
     classes: int
     classes_present: int
     images: int
@@ -68,6 +72,8 @@ class Evaluation:
         macro_accuracy: mean accuracy of the classes present.
         balanced_error: 1 - macro accuracy.
         macro_f1: mean F1 of the classes present.
+        ece: expected calibration error, 15 bins of equal width, confidence by the softmax of the final logits. What it means for logits
+            that are no log probabilities: see `calibration_error`.
         scheme: name of the group scheme.
         rule: its thresholds in words.
         groups: group name -> result, from frequent to rare.
@@ -81,6 +87,7 @@ class Evaluation:
     macro_accuracy: float | None
     balanced_error: float | None
     macro_f1: float | None
+    ece: float | None
     scheme: str
     rule: str
     groups: Mapping[str, GroupResult]
@@ -117,6 +124,8 @@ def evaluate(predictions: Predictions, split: str) -> Evaluation:
     truth, answers = part.labels, metrics.predicted_labels(part.logits, classes)
     per_class = _per_class(predictions, truth, answers)
     of_groups = metrics.group_accuracy(truth, answers, classes, predictions.groups)
+    in_group = {name: np.isin(truth, labels) for name, labels in predictions.groups.members.items()}
+    errors = {name: calibration_error(truth[rows], part.logits[rows], classes) for name, rows in in_group.items()}
     return Evaluation(
         split=split,
         images=len(truth),
@@ -124,9 +133,10 @@ def evaluate(predictions: Predictions, split: str) -> Evaluation:
         macro_accuracy=metrics.macro_accuracy(truth, answers, classes),
         balanced_error=metrics.balanced_error(truth, answers, classes),
         macro_f1=metrics.macro_f1(truth, answers, classes),
+        ece=calibration_error(truth, part.logits, classes),
         scheme=predictions.groups.scheme,
         rule=predictions.groups.rule,
-        groups=_per_group(predictions.groups, per_class, of_groups),
+        groups=_per_group(predictions.groups, per_class, of_groups, errors),
         per_class=per_class,
         absent_classes=tuple(result.name for result in per_class if not result.n),
     )
@@ -138,7 +148,12 @@ def _per_class(predictions: Predictions, truth: np.ndarray, answers: np.ndarray)
     return tuple(ClassResult(name, label, train, n, right, right / n if n else None) for label, (name, train, n, right) in enumerate(rows))
 
 
-def _per_group(groups: Groups, per_class: tuple[ClassResult, ...], accuracies: Mapping[str, float | None]) -> dict[str, GroupResult]:
+def _per_group(
+    groups: Groups,
+    per_class: tuple[ClassResult, ...],
+    accuracies: Mapping[str, float | None],
+    errors: Mapping[str, float | None],
+) -> dict[str, GroupResult]:
     results = {}
     for name, labels in groups.members.items():
         members = [per_class[label] for label in labels]
@@ -146,6 +161,7 @@ def _per_group(groups: Groups, per_class: tuple[ClassResult, ...], accuracies: M
         results[name] = GroupResult(
             accuracy=accuracies[name],
             micro_accuracy=sum(member.correct for member in members) / images if images else None,
+            ece=errors[name],
             classes=len(members),
             classes_present=sum(member.n > 0 for member in members),
             images=images,

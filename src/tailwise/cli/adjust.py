@@ -1,0 +1,100 @@
+"""`tailwise adjust`: anybody's logits corrected for the tail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tailwise.errors import BadValue, OutputExists
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tailwise.posthoc.foreign import Adjusted
+
+MAGIC = b"\x93NUMPY"
+"""The first bytes of every `.npy` file."""
+
+
+def adjust(logits: Path, /, *, counts: Path, tau: float = 1.0, out: Path, force: bool = False, json: bool = False) -> None:
+    """Correct anybody's logits or probabilities for the tail, without training.
+
+    Parameters
+    ----------
+    logits
+        An .npy file of shape (images, classes), or an .npz file with one array or the key logits.
+    counts
+        Training images a class: JSON, a list in label order or {"0": 480, "1": 12}, or .npy.
+    tau
+        Strength, from 0 (changes nothing); 1 targets the mean over classes.
+    out
+        Where the corrected logits go, an .npy file.
+    force
+        Replace another .npy file that stands there; nothing else is ever replaced.
+    json
+        Print what changed as JSON.
+    """
+    if out.suffix.lower() != ".npy":
+        raise BadValue(f"--out {out} is no name of an array; let it end in .npy")
+    if out.exists() and logits.exists() and out.samefile(logits):
+        raise BadValue(f"--out {out} is the input; give another name, or the same command again would correct twice")
+
+    from tailwise.cli.foreign_files import read_counts, read_logits
+    from tailwise.cli.tables import print_json
+    from tailwise.posthoc.foreign import adjust as correct
+
+    adjusted = correct(read_logits(logits), read_counts(counts), tau)
+    is_new = _write(out, adjusted.logits, force)
+    if json:
+        print_json({**adjusted.to_dict(), "out": str(out)})
+    else:
+        _print(adjusted, out, is_new)
+
+
+def _write(out: Path, logits: np.ndarray, force: bool) -> bool:
+    """Write the array, and say whether it was not there already, byte for byte."""
+    import io
+
+    import numpy as np
+
+    from tailwise.store import whole_file, writing
+
+    data = io.BytesIO()
+    np.save(data, logits, allow_pickle=False)
+    if not out.exists():
+        whole_file(out, data.getvalue())
+        return True
+    with writing(out):
+        there = out.read_bytes() if out.is_file() else b""
+    if there == data.getvalue():
+        return False
+    if not there.startswith(MAGIC):
+        raise OutputExists(f"{out} exists and is no .npy file, so it is never replaced; give --out another name")
+    if not force:
+        raise OutputExists(f"{out} exists and holds something else; give --out another name, or replace it with --force")
+    whole_file(out, data.getvalue())
+    return True
+
+
+def _print(adjusted: Adjusted, out: Path, is_new: bool) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from tailwise.cli.tables import console, say
+
+    rows, classes = adjusted.logits.shape
+    if adjusted.took_log:
+        say("The rows are probabilities, so their logarithm was taken first.")
+    changed = f"{adjusted.changed:,} rows ({100 * adjusted.changed / rows:.2f} %) changed their class"
+    say(f"{rows:,} rows, {classes:,} classes, tau {adjusted.tau:g}: {changed}.")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("answered with", "classes", "rows before", "rows after", "moved there"):
+        table.add_column(column, justify="left" if column == "answered with" else "right")
+    for name, part in adjusted.moved.items():
+        table.add_row(Text(name), f"{part.classes:,}", f"{part.before:,}", f"{part.after:,}", f"{part.moved_to:,}")
+    console.print(table)
+    say(f"Groups by {adjusted.groups.scheme}: {adjusted.groups.rule}.")
+    if empty := adjusted.counts.count(0):
+        say(f"{empty:,} {'class has' if empty == 1 else 'classes have'} no training images and gained nothing.")
+    say("Not for a model whose loss knew the prior (balanced softmax, logit-adjusted loss): that would correct twice.")
+    say(f"{'written' if is_new else 'already done'}: {out} ({adjusted.logits.dtype})")
