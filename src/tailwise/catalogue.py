@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tailwise.errors import BadData, BadValue, Clash, UnknownName
+from tailwise.errors import BadData, BadValue, Clash, TailwiseError, UnknownName
 from tailwise.knobs import display_name, with_knobs
 from tailwise.method import Method, Modifier
 from tailwise.specification import PACKAGE
@@ -94,7 +94,7 @@ def _entry_points() -> Iterator[Entry]:
     from importlib.metadata import entry_points
 
     for point in entry_points(group=ENTRY_POINTS):
-        yield Entry(point.name, point.value)
+        yield Entry(point.name.lower().replace("_", "-"), point.value)
 
 
 def names(kind: str) -> list[str]:
@@ -125,12 +125,34 @@ def load(kind: str, name: str) -> Any:
     entry = find(kind, name)
     if kind == "recipe":
         return importlib.import_module(entry.module).RECIPE
-    if ":" in entry.module:
-        module_name, _, attribute = entry.module.partition(":")
-        made = getattr(importlib.import_module(module_name), attribute)
-        made.catalogue_name = entry.name
-        return made
-    return _defined_in(importlib.import_module(entry.module), kind)
+    return _defined_in(importlib.import_module(entry.module), kind) if _is_ours(entry) else _load_of_package(entry)
+
+
+def _is_ours(entry: Entry) -> bool:
+    return entry.module.startswith("tailwise.")
+
+
+def _load_of_package(entry: Entry) -> type[Method]:
+    """Import a method of another package; whatever is wrong there is said in one line."""
+    from importlib.metadata import EntryPoint
+
+    where = f"method {entry.name!r} is {entry.module} of another package"
+    try:
+        made = EntryPoint(entry.name, entry.module, ENTRY_POINTS).load()
+    except TailwiseError:
+        raise
+    except Exception as error:  # any code of theirs may run here
+        raise BadData(f"{where}, which cannot be loaded: {_one_line(error)}; mend or remove that package") from error
+    if isinstance(made, ModuleType):
+        made = _defined_in(made, "method")
+    if not (isinstance(made, type) and issubclass(made, Method) and hasattr(made, "card")):
+        raise BadData(f"{where}, and that is no method: expected a class with @method(Card(...)) over @dataclass(frozen=True)")
+    made.catalogue_name = entry.name
+    return made
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _defined_in(module: ModuleType, kind: str) -> Any:
@@ -173,6 +195,10 @@ def load_file(path: Path | str) -> type[Method]:
         _FreshLoader(name, str(path)).exec_module(module)
     except SyntaxError as error:
         raise BadData(f"{error.filename}:{error.lineno}: {error.msg}; the file is no Python module") from None
+    except TailwiseError:
+        raise
+    except Exception as error:  # any code of theirs runs here
+        raise BadData(f"{path} cannot be loaded: {_one_line(error)}; mend the file, --debug shows where") from error
     finally:
         sys.meta_path.remove(folder)
     made: type[Method] = _defined_in(module, "method")
@@ -285,11 +311,11 @@ def expand(text: str) -> list[str]:
         UnknownName: no such method, modifier or file.
 
     >>> expand("decoupled,ldam+sam(rho=0.1)")
-    ['crt', 'tau-norm', 'ldam+sam(rho=0.1)']
+    ['crt', 'lws', 'ncm', 'tau-norm', 'ldam+sam(rho=0.1)']
     """
     rows: list[str] = []
     for word in (part.strip() for part in split_outside(text, ",")):
-        family = [e.name for e in entries("method").values() if e.family == word.replace("_", " ")]
+        family = [e.name for e in entries("method").values() if e.family and e.family == word.replace("_", " ")]
         rows += list(entries("method")) if word == "all" else family if family and word not in names("method") else [word]
     for row in rows:
         for place, part in enumerate(split_outside(row, "+")):
@@ -298,14 +324,15 @@ def expand(text: str) -> list[str]:
 
 
 def _check_names(kind: str, text: str) -> None:
-    """Refuse a name or a preset that no card has; knobs are checked when the thing is made."""
+    """Refuse a name or a preset that no card has; knobs, and presets of other packages, are checked when the thing is made."""
     name, arguments = _name_and_arguments(text)
     if name.endswith(".py"):
         if not Path(name).is_file():
             raise BadData(f"no file {name}; a method is a name of `tailwise methods` or the path of a Python file")
         return
-    known = find(kind, name).presets
-    for argument in arguments:
+    entry = find(kind, name)
+    known = entry.presets
+    for argument in arguments if _is_ours(entry) else ():
         if "=" not in argument and argument not in known:
             raise UnknownName(f"preset of {name}", argument, known, see="A knob is set as in (knob=value).")
 
