@@ -63,7 +63,7 @@ def run(tmp_path: Path) -> Runner:
         recipe = recipe or toy_recipe()
         root = Root(splits or toy_splits(), recipe, recipe.net, seed, {"test": "yes"})
         outcome, posthoc = run_method(root, row.method, row.modifiers, RunSettings(Store(tmp_path / store), **settings))
-        predictions, _ = apply_posthoc(outcome.predictions(), posthoc)
+        predictions, _, _ = apply_posthoc(outcome.predictions(), posthoc)
         return outcome, np.asarray(predictions.splits["test"].logits)
 
     return make

@@ -17,10 +17,22 @@ from typing import TYPE_CHECKING, Any
 from tailwise.version import __version__
 
 if TYPE_CHECKING:
-    from tailwise.api import compare, read, report, train
+    from tailwise.api import adjust, build, catalogue, compare, explore, features, predict, read, report, train
 
-_VERBS = ("read", "train", "compare", "report")
-__all__ = ["__version__", "compare", "read", "report", "train"]
+_VERBS = ("read", "explore", "build", "train", "compare", "features", "predict", "adjust", "report", "catalogue")
+__all__ = [
+    "__version__",
+    "adjust",
+    "build",
+    "catalogue",
+    "compare",
+    "explore",
+    "features",
+    "predict",
+    "read",
+    "report",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from tailwise.catalogue import Row, load_file, parse_modifier, parse_row, parse_rows
-from tailwise.data import Manifest
+from tailwise.catalogue import Entry, Row, entries, load_file, parse_modifier, parse_row, parse_rows
+from tailwise.data import NAMES, Manifest, write_folder
+from tailwise.data import read as read_data
+from tailwise.data.describe import Description, describe
 from tailwise.data.trainable import EmptyClasses
 from tailwise.errors import BadData
 from tailwise.evaluation import Summary
 from tailwise.method import Method
+from tailwise.models import NETWORKS
+from tailwise.posthoc.foreign import adjust as adjust
 from tailwise.store import Store
 from tailwise.study.compare import Study, summarise_runs
 from tailwise.study.compare import compare as run_comparison
+from tailwise.study.features import write_features
 from tailwise.study.places import default_run, default_study
-from tailwise.study.runs import Run, execute
+from tailwise.study.predict import Answer
+from tailwise.study.predict import predict as predict_images
+from tailwise.study.runs import Run, execute, run_key, standing
 from tailwise.study.setup import make_manifest, make_setup
 from tailwise.study.words import DataWords, TrainingWords
 from tailwise.training import RunSettings
@@ -26,9 +34,10 @@ GroupScheme = Literal["counts", "thirds"]
 
 
 def read(
-    source: Manifest | Path | str,
+    source: Any,
     *,
     root: Path | None = None,
+    columns: str | None = None,
     split: str | None = None,
     tail: str | None = None,
     split_seed: int = 0,
@@ -37,8 +46,9 @@ def read(
     """Read a data set, split it where it has no splits, and thin its tail.
 
     Args:
-        source: a name such as `digits`, a folder, or an `.npz` file.
-        root: where the images of a saved manifest are now.
+        source: a name such as `digits`, a folder, a file, or a data set object; `tailwise.data.read` lists them.
+        root: folder that the paths of a table start from, or where the images of a saved manifest are now.
+        columns: names of a table's columns where they are not recognised, as in `path=file,label=species`.
         split: shares of train, val and test such as `80/10/10`; None keeps the data's own, or makes the default ones.
         tail: a profile such as `exponential:100`; None keeps all training images.
         split_seed: seed of both.
@@ -50,7 +60,52 @@ def read(
     >>> read("digits", split="50/10/40", tail="exponential:50")
     Manifest 'digits': 1,135 images, 10 classes, imbalance ratio 87; train 239, val 177, test 719
     """
-    return make_manifest(source, DataWords(root, split, tail, split_seed, empty_classes))
+    return make_manifest(source, DataWords(root, split, tail, split_seed, empty_classes, columns=columns))
+
+
+def explore(source: Any, *, groups: GroupScheme | None = None) -> Description:
+    """Describe a data set as it is: images, classes, imbalance, groups, sizes and kinds of images, with advice.
+
+    Args:
+        source: what `read` takes.
+        groups: `counts` or `thirds`; None for the default.
+    """
+    return describe(read_data(source), groups)
+
+
+def build(data: Manifest | Path | str, dest: Path | str, *, link: bool = False, force: bool = False) -> Manifest:
+    """Write a data set as an image folder with a manifest: `train/<class>/<name>`, `val`, `test`.
+
+    Args:
+        data: what `read` gives or takes.
+        dest: folder; appears whole, or not at all.
+        link: whether files are linked instead of copied.
+        force: replace a folder that was built before.
+
+    Returns:
+        The written set; `read(dest)` gives it again.
+    """
+    return write_folder(make_manifest(data, DataWords()), Path(dest), link, force)
+
+
+def features(
+    data: Manifest | Path | str,
+    net: str = "efficientnet-lite0",
+    *,
+    size: int | None = None,
+    device: Device = "auto",
+    out: Path | str | None = None,
+) -> Manifest:
+    """Give the features of a pre-trained network as a data set of feature vectors, and write them.
+
+    Args:
+        data: what `read` gives or takes.
+        net: network with pre-trained weights, as in `tailwise networks`.
+        size: side of the images in pixels; None for the one of the weights.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        out: folder; None for `tailwise-out/<data>-features-<key>`.
+    """
+    return write_features(data, net, size, device=device, out=None if out is None else Path(out)).manifest
 
 
 def train(
@@ -59,10 +114,11 @@ def train(
     *,
     modifiers: Sequence[str] = (),
     settings: Sequence[str] = (),
-    recipe: str = "quick",
+    recipe: str = "head",
     net: str | None = None,
     seed: int = 0,
     groups: GroupScheme | None = None,
+    all_data: bool = False,
     out: Path | str | None = None,
     force: bool = False,
     device: Device = "auto",
@@ -80,6 +136,7 @@ def train(
         net: name of a network; None for the recipe's.
         seed: of initialisation, order and augmentation.
         groups: `counts` or `thirds`; None for the default.
+        all_data: whether val and test images are training images too; nothing is measured then.
         out: folder of the run; None for `tailwise-out/<data>-<method>-seed<seed>-<key>`.
         force: replace another run that stands there.
         device: `auto`, `cpu`, `cuda` or `mps`.
@@ -90,10 +147,11 @@ def train(
         The run on disk; when it stands already, it is not trained again.
     """
     training = TrainingWords(recipe, net, tuple(settings), device, threads)
-    setup = make_setup(data, [method_row(method, modifiers)], DataWords(groups=groups), training, store)
+    setup = make_setup(data, [method_row(method, modifiers)], DataWords(groups=groups), training, store, all_data=all_data)
     row = setup.rows[0]
     folder = Path(out) if out is not None else default_run(setup, row, seed)
-    return execute(setup, row, seed, folder, RunSettings(setup.store, setup.device), force)
+    found = standing(folder, run_key(setup, row, seed), force)
+    return found or execute(setup.ready(), row, seed, folder, RunSettings(setup.store, setup.device), force)
 
 
 def compare(
@@ -102,7 +160,7 @@ def compare(
     *,
     seeds: int = 3,
     settings: Sequence[str] = (),
-    recipe: str = "quick",
+    recipe: str = "head",
     net: str | None = None,
     groups: GroupScheme | None = None,
     out: Path | str | None = None,
@@ -133,7 +191,60 @@ def compare(
     training = TrainingWords(recipe, net, tuple(settings), device, threads)
     setup = make_setup(data, parse_rows(methods), DataWords(groups=groups), training, store)
     folder = Path(out) if out is not None else default_study(setup, range(seeds))
-    return run_comparison(setup, range(seeds), folder, RunSettings(setup.store, setup.device), force)
+    found = Study.standing(folder, setup, range(seeds))
+    return found or run_comparison(setup.ready(), range(seeds), folder, RunSettings(setup.store, setup.device), force)
+
+
+def predict(
+    run: Run | Path | str, images: Path | str | Sequence[Path | str], *, top: int = 5, method: Method | str | None = None
+) -> list[Answer]:
+    """Name the most likely classes of images.
+
+    Args:
+        run: a run trained on images, or its folder.
+        images: a file or folder, or several.
+        top: classes an image.
+        method: the method, for a run of a file of one's own.
+    """
+    places = [images] if isinstance(images, Path | str) else images
+    found = run if isinstance(run, Run) else Run.load(run)
+    return predict_images(found, places, top, method_row(method) if method else None)
+
+
+def catalogue() -> Catalogue:
+    """List what can be named: methods, modifiers, recipes, networks, data sets; `print` it, or take its fields."""
+    return Catalogue(
+        methods=tuple(entries("method").values()),
+        modifiers=tuple(entries("modifier").values()),
+        recipes=tuple(entries("recipe")),
+        networks=tuple(NETWORKS),
+        data=NAMES,
+    )
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What can be named.
+
+    Attributes:
+        methods: entries with `name`, `title`, `family`, `aliases`, `presets`.
+        modifiers: likewise.
+        recipes: names.
+        networks: names of our own; timm's models have timm's names.
+        data: names of data sets that need no path.
+    """
+
+    methods: tuple[Entry, ...]
+    modifiers: tuple[Entry, ...]
+    recipes: tuple[str, ...]
+    networks: tuple[str, ...]
+    data: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = []
+        for kind in ("methods", "modifiers"):
+            lines += [f"{kind}:", *(f"  {entry.name:18}{entry.title}" for entry in getattr(self, kind))]
+        return "\n".join([*lines, *(f"{kind}: {', '.join(getattr(self, kind))}" for kind in ("recipes", "networks", "data"))])
 
 
 def report(*folders: Path | str, split: str | None = None) -> Summary:

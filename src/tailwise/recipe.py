@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tailwise.errors import BadValue
 from tailwise.method import Learn
 from tailwise.specification import UNDECIDED
+
+SMALLEST_BATCH = 8
+"""Below so many rows gradients say little, and normalisation over a batch less."""
 
 
 @dataclass(frozen=True)
@@ -18,9 +21,13 @@ class Recipe:
     Attributes:
         name: for people.
         net: the network when none is asked for.
-        image_size: side in pixels to which images are brought when the store is made; None keeps theirs.
+        pretrained: whether a network that is named without weights begins from its pre-trained ones.
+        frozen: whether the network stays as its weights are: it gives the features of every image once, and a head learns on them.
+        image_size: side in pixels to which images are brought when the store is made; None for the size that pre-trained weights
+            were trained at, and otherwise the images' own.
         epochs: passes over `main`.
         batch_size: rows a step; the last, short batch of an epoch is kept.
+        least_steps: steps an epoch below which, on few rows, the batch is halved, down to eight rows.
         accumulate: parts into which a batch is cut to save memory; changes no mathematics but that of BatchNorm.
         optimiser: the `main` optimiser part.
         schedule: the learning rate's schedule part.
@@ -42,8 +49,11 @@ class Recipe:
     schedule: Any
     augment: tuple[Any, ...] = ()
     normalise: Any = None
+    pretrained: bool = False
+    frozen: bool = False
     image_size: int | None = None
     accumulate: int = 1
+    least_steps: int = 1
     clip: float | None = None
     learn: tuple[Learn, ...] = (Learn(),)
     threads: int = 1
@@ -52,7 +62,7 @@ class Recipe:
     sources: Mapping[str, str] = field(default_factory=dict, metadata=UNDECIDED)
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate", "threads"):
+        for name in ("epochs", "batch_size", "accumulate", "least_steps", "threads"):
             if getattr(self, name) < 1:
                 raise BadValue(f"recipe.{name} is a whole number from 1, got {getattr(self, name)}")
         if self.accumulate > self.batch_size:
@@ -70,6 +80,13 @@ class Recipe:
     def epoch_at(self, share: float) -> int:
         """Turn a share of training into the 0-based epoch that begins there."""
         return int(share * self.epochs + 1e-9)
+
+    def fit_batch(self, rows: int) -> Recipe:
+        """Give the recipe with a batch small enough for `least_steps` steps an epoch over so many rows; the one inside too."""
+        batch = self.batch_size
+        while batch > SMALLEST_BATCH and -(-rows // batch) < self.least_steps:
+            batch = max(SMALLEST_BATCH, batch // 2)
+        return replace(self, batch_size=batch, second=self.second and self.second.fit_batch(rows))
 
     def part(self, name: str | None) -> Recipe:
         """Give the recipe itself, or the one inside it that a stage names.

@@ -12,6 +12,7 @@ from tailwise.errors import BadData
 
 RUN = "tailwise.run/1"
 STUDY = "tailwise.study/1"
+FEATURES = "tailwise.features/1"
 
 
 def plain(value: Any) -> Any:

@@ -19,6 +19,19 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "The whole story on real digits, in a minute.",
         ("tailwise demo", "tailwise demo --json", "tailwise demo --out /tmp/demo"),
     ),
+    "explore": (
+        "tailwise.cli.explore:explore",
+        "Say what is in a data set, with advice; nothing is trained.",
+        ("tailwise explore photos/", "tailwise explore labels.csv --columns path=file,label=species", "tailwise explore photos/ --json"),
+    ),
+    "build": (
+        "tailwise.cli.build:build",
+        "Split and thin a data set, and write it as an image folder with a manifest.",
+        (
+            "tailwise build photos/ photos-lt/ --tail exponential:100",
+            "tailwise build labels.csv out/ --root images/ --split 80/10/10 --copy",
+        ),
+    ),
     "train": (
         "tailwise.cli.train:train",
         "Train one method with one seed.",
@@ -37,6 +50,24 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
             'tailwise compare digits --recipe demo --tail exponential:50 --methods "ldam,ldam(max_margin=0.3),ldam+sam"',
         ),
     ),
+    "features": (
+        "tailwise.cli.features:features",
+        "Write frozen features of a pre-trained network.",
+        (
+            "tailwise features photos/ --out photos-features/",
+            "tailwise features photos/ --net mobilenetv2_100@mobilenetv2_100.safetensors --out photos-features/",
+        ),
+    ),
+    "predict": (
+        "tailwise.cli.predict:predict",
+        "Name the class of images with a trained run.",
+        ("tailwise predict tailwise-out/photos-la-seed0-1a2b3c4d new/", "tailwise predict RUN a.jpg b.jpg --top 3 --json"),
+    ),
+    "adjust": (
+        "tailwise.cli.adjust:adjust",
+        "Correct anybody's logits for the tail, without training.",
+        ("tailwise adjust logits.npy --counts counts.json --tau 1 --out adjusted.npy",),
+    ),
     "report": (
         "tailwise.cli.report:report",
         "Print the table of runs, or of a study, from their predictions.",
@@ -47,6 +78,12 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         ),
     ),
     "methods": ("tailwise.cli.methods:methods", "List all methods and modifiers.", ("tailwise methods", "tailwise methods --json")),
+    "networks": (
+        "tailwise.cli.networks:networks",
+        "List networks, and how others are named.",
+        ("tailwise networks", "tailwise networks --like vit"),
+    ),
+    "recipes": ("tailwise.cli.recipes:recipes", "List recipes.", ("tailwise recipes", "tailwise recipes --json")),
     "show": (
         "tailwise.cli.show:show",
         "Show one card: a method, modifier, network or recipe.",

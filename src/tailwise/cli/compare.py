@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from tailwise.cli.options import Reading, Training, check_names
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from tailwise.catalogue import Row
     from tailwise.study.compare import Study
+    from tailwise.study.estimate import Estimate
     from tailwise.study.setup import Setup
     from tailwise.study.tree import Branch, Steps
     from tailwise.training import Plan
@@ -37,7 +40,7 @@ def compare(
     Parameters
     ----------
     data
-        A folder of class folders, an .npz file, or a name (digits).
+        A folder of class folders, a table, a file of arrays, or a name (digits).
     methods
         Names separated by commas, with knobs as in ldam(max_margin=0.3) and modifiers as in ldam+sam; a family; or all.
     seeds
@@ -67,14 +70,16 @@ def compare(
         print_json(study_record(study))
     elif study is not None:
         print_study(study)
+        print_next(study, data, reading, training)
 
 
 def run_study(setup: Setup, seeds: int, out: Path | None, force: bool, dry_run: bool, quiet: bool) -> Study | None:
-    """Say what will be run and at what cost, run it with progress; None for a dry run."""
-    from tailwise.cli.progress import StepProgress, gently
+    """Say what will be run and at what cost, run it with progress; None where nothing is run."""
+    from tailwise.cli.progress import StepProgress, agreed, gently, image_progress
     from tailwise.cli.tables import print_json, say
     from tailwise.study.compare import Study, plan_study
     from tailwise.study.compare import compare as run_comparison
+    from tailwise.study.estimate import estimate
     from tailwise.study.places import default_study
     from tailwise.training import RunSettings
 
@@ -85,12 +90,16 @@ def run_study(setup: Setup, seeds: int, out: Path | None, force: bool, dry_run: 
             say(f"already done: {folder}")
         return standing
     plans, steps = plan_study(setup, range(seeds))
+    cost = estimate(setup, range(seeds))
     if quiet and dry_run:
-        print_json(plan_record(folder, plans, steps))
+        print_json(plan_record(folder, plans, steps, cost))
     elif not quiet:
-        print_plan(setup, seeds, plans, steps)
-    if dry_run:
+        print_plan(setup, seeds, plans, steps, cost)
+    if dry_run or not agreed(cost.seconds):
         return None
+    bar, seen = image_progress("features of images")
+    with bar:
+        setup = setup.ready(seen)
     progress = StepProgress(steps.ahead)
 
     def begun(row: Row, seed: int) -> None:
@@ -101,7 +110,7 @@ def run_study(setup: Setup, seeds: int, out: Path | None, force: bool, dry_run: 
         return run_comparison(setup, range(seeds), folder, settings, force, begun)
 
 
-def print_plan(setup: Setup, seeds: int, plans: Mapping[str, Plan], steps: Steps) -> None:
+def print_plan(setup: Setup, seeds: int, plans: Mapping[str, Plan], steps: Steps, cost: Estimate) -> None:
     """Say in one line a stage what will happen, and what it costs."""
     from rich.text import Text
     from rich.tree import Tree
@@ -110,7 +119,7 @@ def print_plan(setup: Setup, seeds: int, plans: Mapping[str, Plan], steps: Steps
     from tailwise.study.tree import make_branches
 
     print_data(setup.manifest)
-    tree_of_lines = Tree(Text(f"{len(setup.rows)} methods x {seeds} seeds on {setup.backbone}, recipe {setup.recipe.name}; each seed:"))
+    tree_of_lines = Tree(Text(f"{len(setup.rows)} methods x {seeds} seeds on {setup.network}, recipe {setup.recipe.name}; each seed:"))
     for branch in make_branches(plans):
         _grow(tree_of_lines, branch)
     console.print(tree_of_lines)
@@ -121,6 +130,7 @@ def print_plan(setup: Setup, seeds: int, plans: Mapping[str, Plan], steps: Steps
         f" instead of {steps.alone:,}, since equal parts are trained once" if steps.shared < steps.alone else ", no part of them shared"
     )
     say(f"{steps.shared:,} steps{shared}{more}; the store has {steps.stored:,}")
+    say(f"estimate: {cost}")
 
 
 def _grow(tree: Tree, branch: Branch) -> None:
@@ -135,7 +145,7 @@ def _grow(tree: Tree, branch: Branch) -> None:
         _grow(inner, child)
 
 
-def plan_record(folder: Path, plans: Mapping[str, Plan], steps: Steps) -> dict[str, Any]:
+def plan_record(folder: Path, plans: Mapping[str, Plan], steps: Steps, cost: Estimate) -> dict[str, Any]:
     """Give the plan as plain values."""
     return {
         "schema": "tailwise.plan/1",
@@ -143,27 +153,47 @@ def plan_record(folder: Path, plans: Mapping[str, Plan], steps: Steps) -> dict[s
         "steps_alone": steps.alone,
         "steps_shared": steps.shared,
         "steps_stored": steps.stored,
+        "seconds": cost.seconds,
         "plans": {text: plan.sentences() for text, plan in plans.items()},
         "warnings": [warning for plan in plans.values() for warning in plan.warnings],
     }
 
 
 def print_study(study: Study) -> None:
-    """Print the table, what sharing saved, and where things are."""
+    """Print the table, the recommendation, what sharing saved, and where things are."""
     from tailwise.cli.tables import console, print_summary, say
+    from tailwise.study.recommend import describe_choice
 
     console.print()
     print_summary(study.summary())
     console.print()
+    say(describe_choice(study.recommendation()))
     say(f"Sharing: {study.saving()}.")
     say(f"Study: {study.folder} (report.json, report.md, report.csv, runs/)")
 
 
+def print_next(study: Study, data: str, reading: DataWords, training: TrainingWords) -> None:
+    """Print the commands that use what was recommended, with the words of this one."""
+    from tailwise.cli.options import typed
+    from tailwise.cli.tables import say
+
+    chosen = study.recommendation()
+    if chosen is None:
+        return
+    recipe_alone = replace(training, settings=tuple(s for s in training.settings if s.startswith("recipe.")))  # knobs are in the row
+    words = typed(reading, recipe_alone, leave_out=("split", "split_seed"))
+    say("Next:")
+    say(f"  tailwise predict {quote(str(chosen.run))} IMAGES...")
+    say(f"  tailwise train {quote(data)} --method {quote(chosen.method)} --all-data{words}")
+
+
 def study_record(study: Study) -> dict[str, Any]:
-    """Give the table and what sharing saved as plain values."""
+    """Give the table, the recommendation and what sharing saved as plain values."""
+    chosen = study.recommendation()
     return {
         "schema": "tailwise.comparison/1",
         "folder": str(study.folder),
         "summary": study.summary().to_dict(),
+        "recommendation": chosen and chosen.to_dict(),
         "saving": study.saving().to_dict(),
     }

@@ -1,10 +1,9 @@
-"""Progress on stderr: a bar where there is a terminal, one line of estimate everywhere; and a gentle end on Ctrl-C."""
+"""Progress on stderr where there is a terminal, a question before what takes long, and a gentle end on Ctrl-C."""
 
 from __future__ import annotations
 
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -13,12 +12,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-ESTIMATE_AFTER = 25
-SKIPPED = 5
-
 
 class StepProgress:
-    """Counts trained steps, tells the time left after the first ones, and draws a bar.
+    """Counts trained steps and draws a bar with the time left.
 
     Args:
         total: steps to be trained, as far as planned.
@@ -27,16 +23,13 @@ class StepProgress:
     def __init__(self, total: int) -> None:
         self.total = total
         self.trained = 0
-        self._started = 0.0
-        self._label = ""
-        self.console = Console(stderr=True)
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("steps"),
             TimeRemainingColumn(),
-            console=self.console,
+            console=Console(stderr=True),
             disable=not sys.stderr.isatty(),
             transient=True,
         )
@@ -52,34 +45,15 @@ class StepProgress:
             return
         self.trained += 1
         self.bar.update(self._task, completed=self.trained)
-        if self.trained == SKIPPED:
-            self._started = time.perf_counter()
-        if self.trained == ESTIMATE_AFTER and self.total > 2 * ESTIMATE_AFTER:
-            each = (time.perf_counter() - self._started) / (ESTIMATE_AFTER - SKIPPED)
-            left = each * (self.total - self.trained)
-            self.console.print(
-                f"estimate: {duration(left)} for {self.total - self.trained:,} steps at {1000 * each:.1f} ms a step", soft_wrap=True
-            )
 
 
-def duration(seconds: float) -> str:
-    """Say a time in the unit one would use.
-
-    >>> duration(42), duration(600), duration(9000)
-    ('about 42 s', 'about 10 min', 'about 2 h 30 min')
-    """
-    if seconds < 100:
-        return f"about {seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"about {minutes} min" if minutes < 100 else f"about {minutes // 60} h {minutes % 60} min"
-
-
-def image_progress() -> tuple[Progress, Callable[[int, int], None]]:
-    """Give a bar for decoding images, and what to call with images done and in all."""
+def image_progress(doing: str = "decoding images") -> tuple[Progress, Callable[[int, int], None]]:
+    """Give a bar for images, and what to call with images done and in all."""
     bar = Progress(
-        TextColumn("decoding images"),
+        TextColumn(doing),
         BarColumn(),
         MofNCompleteColumn(),
+        TimeRemainingColumn(),
         console=Console(stderr=True),
         disable=not sys.stderr.isatty(),
         transient=True,
@@ -105,3 +79,15 @@ def gently() -> Iterator[Callable[[], bool]]:
         yield lambda: asked
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+LONG = 3600.0
+"""Seconds above which one is asked before anything begins."""
+
+
+def agreed(seconds: float) -> bool:
+    """Ask before what takes above an hour, where somebody is there to answer."""
+    if seconds <= LONG or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return True
+    print("This is above an hour. Begin? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -11,6 +12,7 @@ from tailwise.cli.options import Reading, Training, check_names
 from tailwise.study.words import DataWords, TrainingWords
 
 if TYPE_CHECKING:
+    from tailwise.study.estimate import Estimate
     from tailwise.study.runs import Run
     from tailwise.study.setup import Setup
     from tailwise.study.tree import Steps
@@ -26,6 +28,7 @@ def train(
     seed: int = 0,
     reading: Reading = None,
     training: Training = None,
+    all_data: bool = False,
     out: Path | None = None,
     force: bool = False,
     dry_run: bool = False,
@@ -36,13 +39,15 @@ def train(
     Parameters
     ----------
     data
-        A folder of class folders, an .npz file, or a name (digits).
+        A folder of class folders, a table, a file of arrays, or a name (digits).
     method
         Name with knobs, as in ldam(max_margin=0.3), or the path of a Python file.
     modifiers
         A modifier over the method, as in --with sam; may be repeated.
     seed
         Seed of initialisation, order and augmentation.
+    all_data
+        Train on every image, val and test included: the model to use once a comparison has chosen. Nothing is measured.
     out
         Folder of the run. Default: tailwise-out/<data>-<method>-seed<seed>-<key>.
     force
@@ -57,8 +62,9 @@ def train(
 
     from tailwise.api import method_row
     from tailwise.cli.compare import plan_record
-    from tailwise.cli.progress import StepProgress, gently, image_progress
+    from tailwise.cli.progress import StepProgress, agreed, gently, image_progress
     from tailwise.cli.tables import print_json
+    from tailwise.study.estimate import estimate
     from tailwise.study.places import default_run
     from tailwise.study.runs import execute, run_key, standing
     from tailwise.study.setup import make_setup
@@ -67,37 +73,44 @@ def train(
 
     bar, decoded = image_progress()
     with bar:
-        setup = make_setup(data, [method_row(method, modifiers)], reading, training, progress=decoded)
+        setup = make_setup(data, [method_row(method, modifiers)], reading, training, progress=decoded, all_data=all_data)
     row = setup.rows[0]
     folder = out or default_run(setup, row, seed)
-    plan = setup.plan(row, seed)
-    steps = count_steps([plan], setup.store)
-    if json and dry_run:
-        print_json(plan_record(folder, {row.text: plan}, steps))
-    elif not json:
-        print_plan(setup, seed, plan, steps)
-    if dry_run:
-        return
-    done = standing(folder, run_key(setup, row, seed), force) is not None
-    progress = StepProgress(steps.ahead)
-    progress.label(row.text)
-    with gently() as interrupted, progress.bar:
-        run = execute(setup, row, seed, folder, RunSettings(setup.store, setup.device, progress.watch, interrupted), force)
-    if json:
-        print_json({**run.record, "folder": str(folder), "evaluation": run.evaluate().to_dict()})
+    found = None if dry_run else standing(folder, run_key(setup, row, seed), force)
+    if found is None:
+        plan = setup.plan(row, seed)
+        steps, cost = count_steps([plan], setup.store), estimate(setup, [seed])
+        if json and dry_run:
+            print_json(plan_record(folder, {row.text: plan}, steps, cost))
+        elif not json:
+            print_plan(setup, seed, plan, steps, cost)
+        if dry_run or not agreed(cost.seconds):
+            return
+        bar, seen = image_progress("features of images")
+        with bar:
+            setup = setup.ready(seen)
+        progress = StepProgress(steps.ahead)
+        progress.label(row.text)
+        with gently() as interrupted, progress.bar:
+            run = execute(setup, row, seed, folder, RunSettings(setup.store, setup.device, progress.watch, interrupted), force)
     else:
-        print_run(run, done)
+        run = found
+    if json:
+        print_json(run_record(run))
+    else:
+        print_run(run, done=found is not None)
 
 
-def print_plan(setup: Setup, seed: int, plan: Plan, steps: Steps) -> None:
+def print_plan(setup: Setup, seed: int, plan: Plan, steps: Steps, cost: Estimate) -> None:
     """Say in one line a stage what will happen."""
     from tailwise.cli.tables import print_data, say
 
     print_data(setup.manifest)
-    say(f"{setup.rows[0].text} on {setup.backbone}, recipe {setup.recipe.name}, seed {seed}:")
+    say(f"{setup.rows[0].text} on {setup.network}, recipe {setup.recipe.name}, seed {seed}:")
     for line in (*plan.sentences(), *(f"warning: {w}" for w in plan.warnings)):
         say(f"  {line}")
     say(f"  {steps.shared:,} steps, of which the store has {steps.stored:,}")
+    say(f"  estimate: {cost}")
 
 
 def print_run(run: Run, done: bool) -> None:
@@ -107,6 +120,17 @@ def print_run(run: Run, done: bool) -> None:
     say("already done:" if done else f"trained {run.record['steps_trained']:,} of {run.record['steps']:,} steps:")
     if run.record["posthoc"]:
         say(run.record["posthoc"])
-    print_evaluation(run.evaluate())
+    if run.is_measured:
+        print_evaluation(run.evaluate())
+    else:
+        say("trained on all images, so nothing is left to measure on")
     say(f"run: {run.folder}")
-    say(f"next: tailwise report {run.folder}")
+    if run.record["data"]["kind"] == "images":
+        say(f"next: tailwise predict {quote(str(run.folder))} IMAGES...")
+    if run.is_measured:
+        say(f"{'also' if run.record['data']['kind'] == 'images' else 'next'}: tailwise report {quote(str(run.folder))}")
+
+
+def run_record(run: Run) -> dict[str, Any]:
+    """Give the record and the figures as plain values."""
+    return {**run.record, "folder": str(run.folder), "evaluation": run.evaluate().to_dict() if run.is_measured else None}

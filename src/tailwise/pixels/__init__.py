@@ -5,8 +5,9 @@ Lives here: the pixel store, rows of a split as training sees them, views and au
 """
 
 from tailwise.pixels.normalise import Normalise
-from tailwise.pixels.packed import pack, pixel_key
+from tailwise.pixels.packed import keep_array, pack, pixel_key
 from tailwise.pixels.rows import Rows
+from tailwise.pixels.standardise import Standardise
 from tailwise.pixels.view import View
 
-__all__ = ["Normalise", "Rows", "View", "pack", "pixel_key"]
+__all__ = ["Normalise", "Rows", "Standardise", "View", "keep_array", "pack", "pixel_key"]

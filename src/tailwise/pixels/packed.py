@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import PIL
@@ -24,7 +24,7 @@ def pixel_key(contents: Sequence[str], size: int | None, channels: int) -> str:
     return key_of(list(contents), size, channels, room_digest("data.images"), PIL.__version__)
 
 
-def _cores() -> int:
+def cores() -> int:
     """Give the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -52,9 +52,9 @@ def pack(
     """
     key = pixel_key(contents, size, channels)
 
-    def decode(folder: Path) -> None:
+    def decode(file: Path) -> None:
         first = read_pixels(paths[0], size, channels)
-        packed = np.lib.format.open_memmap(folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=(len(paths), *first.shape))
+        packed = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=(len(paths), *first.shape))
 
         def one(i: int) -> None:
             pixels = read_pixels(paths[i], size, channels)
@@ -62,26 +62,42 @@ def pack(
                 raise BadData(f"{paths[i]} has shape {pixels.shape}, and {paths[0]} {first.shape}; bring all to one size")
             packed[i] = pixels
 
-        with ThreadPoolExecutor(max_workers=_cores()) as pool:
+        with ThreadPoolExecutor(max_workers=cores()) as pool:
             for done, _ in enumerate(pool.map(one, range(len(paths))), start=1):
                 if progress:
                     progress(done, len(paths))
         packed.flush()
-        (folder / "pixels.hash").write_text(_hash(folder / "pixels.npy"))
 
-    folder = store.make("pixels", key, decode)
-    if not _is_whole(folder):
-        with store.lock("pixels", key):
-            if not _is_whole(folder):  # nobody else has repaired it meanwhile
-                store.drop("pixels", key)
-        folder = store.make("pixels", key, decode)
-    return np.load(folder / "pixels.npy", mmap_mode="r")
+    return keep_array(store, "pixels", key, decode)
 
 
-def _is_whole(folder: Path) -> bool:
-    """Say whether the packed bytes are those that were written: the store is a cache, and damage there is found."""
+def keep_array(store: Store, kind: str, key: str, write: Callable[[Path], None]) -> NDArray[Any]:
+    """Keep an array in the store with its hash: written once, mapped afterwards, written again where it is damaged.
+
+    Args:
+        store: where.
+        kind: of thing; the array is `<kind>/<key>/<kind>.npy`.
+        key: all that decides the array.
+        write: writes the array to a file.
+    """
+
+    def fill(folder: Path) -> None:
+        write(folder / f"{kind}.npy")
+        (folder / f"{kind}.hash").write_text(_hash(folder / f"{kind}.npy"))
+
+    folder = store.make(kind, key, fill)
+    if not _is_whole(folder, kind):
+        with store.lock(kind, key):
+            if not _is_whole(folder, kind):  # nobody else has repaired it meanwhile
+                store.drop(kind, key)
+        folder = store.make(kind, key, fill)
+    return np.load(folder / f"{kind}.npy", mmap_mode="r")
+
+
+def _is_whole(folder: Path, kind: str) -> bool:
+    """Say whether the bytes are those that were written: the store is a cache, and damage there is found."""
     try:
-        return (folder / "pixels.hash").read_text() == _hash(folder / "pixels.npy")
+        return (folder / f"{kind}.hash").read_text() == _hash(folder / f"{kind}.npy")
     except OSError:
         return False
 

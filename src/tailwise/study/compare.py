@@ -13,7 +13,8 @@ from tailwise.evaluation import Measured, Summary, summarise
 from tailwise.records import STUDY, plain, read_record
 from tailwise.specification import key_of
 from tailwise.store import PENDING, check_writable, json_bytes, whole_file, whole_folder, write_json, writing
-from tailwise.study.runs import Cache, Run, execute, run_key, slug
+from tailwise.study.recommend import Recommendation, describe_choice, recommend
+from tailwise.study.runs import BACKBONE, Cache, Run, execute, frozen_bytes, run_key, slug
 from tailwise.study.setup import Setup
 from tailwise.study.tree import Saving, Steps, count_steps, saving
 from tailwise.training import Plan, RunSettings
@@ -64,6 +65,10 @@ class Study:
         """Measure all finished runs from their predictions; on test when there is one, else on val."""
         return summarise_runs(self.runs, split)
 
+    def recommendation(self) -> Recommendation | None:
+        """Choose a row on val; None where the data have no val images."""
+        return recommend(self.runs)
+
     def saving(self) -> Saving:
         """Count what sharing saved."""
         return saving([run.record for runs in self.runs.values() for run in runs])
@@ -103,7 +108,7 @@ def compare(
     """Run all rows over all seeds, and leave one table; what is finished is not run again.
 
     Args:
-        setup: data, recipe, rows.
+        setup: data, recipe, rows; ready.
         seeds: of the runs; a seed is the same initialisation, order and augmentation for every row.
         folder: where the study goes.
         settings: store, device, watcher.
@@ -115,11 +120,12 @@ def compare(
         Stopped, KeyboardInterrupt: on the way; the same call goes on.
     """
     _claim(folder, setup, _record(setup, seeds), force)
+    backbone = f"../../{BACKBONE}" if setup.frozen is not None else None
     shared: Cache = {}
     for seed in seeds:
         for row in setup.rows:
             begun(row, seed)
-            execute(setup, row, seed, folder / "runs" / _run_name(row, seed), settings, shared=shared)
+            execute(setup, row, seed, folder / "runs" / _run_name(row, seed), settings, shared=shared, backbone=backbone)
         shared.clear()
     study = Study.load(folder)
     write_report(study)
@@ -154,7 +160,7 @@ def _record(setup: Setup, seeds: Sequence[int]) -> dict[str, Any]:
         "rows": rows,
         "seeds": list(seeds),
         "recipe": plain(setup.recipe),
-        "network": setup.backbone,
+        "network": setup.network,
         "version": __version__,
         "splits": "splits.csv",
     }
@@ -176,6 +182,8 @@ def _claim(folder: Path, setup: Setup, record: Mapping[str, Any], force: bool) -
 
     def fill(place: Path) -> None:
         (place / "splits.csv").write_bytes(table.write_csv().encode())
+        if setup.frozen is not None:
+            (place / BACKBONE).write_bytes(frozen_bytes(setup))
         (place / "study.json").write_bytes(json_bytes(record))
 
     if not (folder / "study.json").is_file():
@@ -195,9 +203,11 @@ def write_report(study: Study) -> None:
     """Write the table as JSON, Markdown and CSV, all from the same numbers."""
     summary = study.summary()
     saved = study.saving()
+    chosen = study.recommendation()
     report = {
         "schema": "tailwise.report/1",
         "summary": summary.to_dict(),
+        "recommendation": chosen and chosen.to_dict(),
         "saving": saved.to_dict(),
         "runs": {
             text: [{"seed": run.record["seed"], "evaluation": run.evaluate(summary.setting.split).to_dict()} for run in runs]
@@ -205,5 +215,6 @@ def write_report(study: Study) -> None:
         },
     }
     write_json(study.folder / "report.json", report)
-    whole_file(study.folder / "report.md", (summary.to_markdown() + f"\n{saved}\n").encode())
+    said = "\n\n".join((summary.to_markdown().rstrip(), describe_choice(chosen), str(saved)))
+    whole_file(study.folder / "report.md", f"{said}\n".encode())
     whole_file(study.folder / "report.csv", summary.to_csv().encode())

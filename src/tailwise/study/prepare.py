@@ -1,10 +1,12 @@
-"""From a manifest to what training sees: pixels packed once, labels and weights as arrays, identities."""
+"""From a manifest to what training sees: pixels packed once or frozen features, labels and weights as arrays, identities."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,9 +17,10 @@ from tailwise.data import Manifest, check_trainable, survey
 from tailwise.data.images import fit_pixels
 from tailwise.errors import BadData
 from tailwise.groups import make_groups
-from tailwise.pixels import Rows, pack
+from tailwise.pixels import Rows, Standardise, pack
 from tailwise.recipe import Recipe
 from tailwise.store import Store
+from tailwise.study.frozen import Frozen, Pixels, array_pixels, image_pixels
 from tailwise.training import Splits
 
 Progress = Callable[[int, int], None]
@@ -29,6 +32,7 @@ def prepare(
     store: Store,
     groups: str | None = None,
     progress: Progress | None = None,
+    frozen: Frozen | None = None,
 ) -> Splits:
     """Turn a manifest into arrays for training.
 
@@ -38,24 +42,63 @@ def prepare(
         store: keeps the packed pixels.
         groups: scheme of the groups, or None for the default.
         progress: called with images decoded and in all.
+        frozen: the network whose features stand for the images. They are not computed here: rows are zeros until `fill_features`, while
+            their identity, made of content and network, is known before.
 
     Raises:
         BadData: images that cannot be decoded, of several sizes without a size in the recipe, a class without training images.
     """
     check_trainable(manifest, "keep")
     manifest = manifest.with_content(store.root / "hashes")
-    table = manifest.rows.sort("id").with_columns(place=pl.int_range(pl.len()))
-    packed = _pack_features(manifest, table) if manifest.kind == "features" else _pack_images(manifest, table, recipe, store, progress)
+    table = ordered(manifest)
+    packed: NDArray[Any]
+    if frozen is not None:
+        packed = np.broadcast_to(np.float32(0), (len(table), frozen.width))
+    elif manifest.kind == "features":
+        packed = _stack(manifest.arrays, table).astype(np.float32, copy=False)
+        packed = Standardise.over(packed[_places(table, "train")])(packed) if recipe.frozen else packed
+    else:
+        packed = _pack_images(manifest, table, recipe, store, progress)
     rows, contents = {}, {}
     for name in manifest.splits:
         of_split = table.filter(pl.col("split") == name)
         rows[name] = _rows(of_split, packed)
-        contents[name] = _contents(of_split, packed)
+        contents[name] = _contents(of_split, packed, frozen.key if frozen else "")
     counts = ClassCounts(manifest.counts("train"))
     return Splits(rows, manifest.classes, counts, make_groups(counts.real, groups), contents)
 
 
-def _rows(table: pl.DataFrame, packed: NDArray[np.uint8] | NDArray[np.float32]) -> Rows:
+def fill_features(splits: Splits, features: NDArray[np.float32]) -> tuple[Splits, Standardise]:
+    """Put frozen features in the place of zeros, standardised by the training rows.
+
+    Args:
+        splits: from `prepare`, with a frozen network.
+        features: (N, D) raw features, in the order of `ordered`.
+    """
+    standardise = Standardise.over(features[splits.rows["train"].positions])
+    packed = standardise(features)
+    return replace(splits, rows={name: replace(rows, packed=packed) for name, rows in splits.rows.items()}), standardise
+
+
+def ordered(manifest: Manifest) -> pl.DataFrame:
+    """Give the rows by id, each with its place in the packed array."""
+    return manifest.rows.sort("id").with_columns(place=pl.int_range(pl.len()))
+
+
+def pixels_of(manifest: Manifest, size: int) -> Pixels:
+    """Give the pixels of rows, in the order of `ordered`, at a size and in colour."""
+    table = ordered(manifest)
+    if manifest.arrays:
+        return array_pixels(_stack(manifest.arrays, table), size)
+    root = manifest.root or Path()
+    return image_pixels([root / path for path in table["path"].to_list()], size)
+
+
+def _places(table: pl.DataFrame, split: str) -> NDArray[np.int64]:
+    return table.filter(pl.col("split") == split)["place"].to_numpy().astype(np.int64)
+
+
+def _rows(table: pl.DataFrame, packed: NDArray[Any]) -> Rows:
     weights = None
     if "weight" in table.columns and not bool((table["weight"].fill_null(1.0) == 1.0).all()):
         weights = table["weight"].fill_null(1.0).to_numpy().astype(np.float32)
@@ -68,17 +111,13 @@ def _rows(table: pl.DataFrame, packed: NDArray[np.uint8] | NDArray[np.float32]) 
     )
 
 
-def _contents(table: pl.DataFrame, packed: NDArray[np.uint8] | NDArray[np.float32]) -> str:
-    """Hash the rows' contents together with the shape that they were brought to."""
-    said = "\n".join(table["content"].to_list()) + f"\n{packed.dtype}{packed.shape[1:]}"
+def _contents(table: pl.DataFrame, packed: NDArray[Any], through: str) -> str:
+    """Hash the rows' contents together with the shape that they were brought to, and the network that they went through."""
+    said = "\n".join(table["content"].to_list()) + f"\n{packed.dtype}{packed.shape[1:]}{through}"
     return hashlib.sha256(said.encode()).hexdigest()
 
 
-def _pack_features(manifest: Manifest, table: pl.DataFrame) -> NDArray[np.float32]:
-    return _stack(manifest.arrays, table).astype(np.float32, copy=False)
-
-
-def _stack(arrays: Mapping[str, NDArray[np.generic]], table: pl.DataFrame) -> NDArray[np.generic]:
+def _stack(arrays: Mapping[str, NDArray[Any]], table: pl.DataFrame) -> NDArray[Any]:
     """Gather the rows of all containers, in the order of the table."""
     first = next(iter(arrays.values()))
     stacked = np.empty((len(table), *first.shape[1:]), dtype=first.dtype)

@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save as save_tensors
 
 from tailwise.catalogue import Row
-from tailwise.errors import OutputExists
+from tailwise.errors import BadData, OutputExists
 from tailwise.evaluation import Evaluation, Predictions, SplitPredictions, evaluate
+from tailwise.method import Net
 from tailwise.posthoc import PostHoc, Scores
 from tailwise.records import RUN, plain, read_record
 from tailwise.specification import key_of, spec
@@ -22,6 +24,9 @@ from tailwise.store import check_writable, json_bytes, replace_folder, whole_fol
 from tailwise.study.setup import Setup
 from tailwise.training import Outcome, RunSettings, run_method
 from tailwise.version import __version__
+
+BACKBONE = "backbone.safetensors"
+"""The frozen network of a run, or of all runs of a study, with the standardisation of its features."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,20 @@ class Run:
         """Every validation and test answer."""
         return Predictions.load(self.folder / "predictions")
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether anything was set aside to measure on; not when all images were trained on."""
+        return any(name in self.record["data"]["splits"] for name in ("val", "test"))
+
     def evaluate(self, split: str | None = None) -> Evaluation:
-        """Measure a split from the predictions: test when there is one, else val."""
+        """Measure a split from the predictions: test when there is one, else val.
+
+        Raises:
+            BadData: the run was trained on all images.
+            UnknownName: there is no such split.
+        """
+        if not self.is_measured:
+            raise BadData(f"{self.folder} was trained on all its images, so nothing is left to measure on; `tailwise predict` uses it")
         predictions = self.predictions
         return evaluate(predictions, split or ("test" if "test" in predictions.splits else "val"))
 
@@ -104,18 +121,26 @@ def standing(folder: Path, key: str, force: bool) -> Run | None:
 
 
 def execute(
-    setup: Setup, row: Row, seed: int, folder: Path, settings: RunSettings, force: bool = False, shared: Cache | None = None
+    setup: Setup,
+    row: Row,
+    seed: int,
+    folder: Path,
+    settings: RunSettings,
+    force: bool = False,
+    shared: Cache | None = None,
+    backbone: str | None = None,
 ) -> Run:
     """Train a row with a seed and leave its folder; a folder that stands already is returned as it is.
 
     Args:
-        setup: of the data and the recipe.
+        setup: of the data and the recipe, ready.
         row: what to train.
         seed: of initialisation, order and augmentation.
         folder: where the run goes; it appears whole, or not at all.
         settings: store, device, watcher.
         force: whether another run in the folder is replaced.
         shared: predictions of networks that other rows of the same comparison have too.
+        backbone: where the frozen network's weights lie already, relative to the folder; None to leave a copy in it.
     """
     key = run_key(setup, row, seed)
     found = standing(folder, key, force)
@@ -124,12 +149,16 @@ def execute(
     check_writable(folder)
     outcome, posthoc = run_method(setup.root(seed), row.method, row.modifiers, settings)
     raw = _predictions(outcome, shared)
-    predictions, said = apply_posthoc(raw, posthoc)
-    record = _record(setup, row, seed, key, outcome, said)
+    predictions, fitted, said = apply_posthoc(raw, posthoc)
+    record = _record(setup, row, seed, key, outcome, fitted, said)
+    if setup.frozen is not None:
+        record["frozen"] = {**setup.frozen.to_dict(), "file": backbone or BACKBONE}
 
     def fill(place: Path) -> None:
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in outcome.predictor.state_dict().items()}
         (place / "weights.safetensors").write_bytes(save_tensors(weights))
+        if setup.frozen is not None and backbone is None:
+            (place / BACKBONE).write_bytes(frozen_bytes(setup))
         predictions.save(place / "predictions")
         (place / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in outcome.log()), encoding="utf-8")
         (place / "run.json").write_bytes(json_bytes(record))
@@ -137,6 +166,16 @@ def execute(
     (replace_folder if force else whole_folder)(folder, fill)
     settings.store.trim()
     return Run.load(folder)
+
+
+def frozen_bytes(setup: Setup) -> bytes:
+    """Write the frozen network, and what its features go through, as one file: a run can then predict without any other."""
+    assert setup.frozen is not None
+    assert setup.standardise is not None
+    tensors = {f"network.{name}": tensor.contiguous() for name, tensor in setup.frozen.module().state_dict().items()}
+    for name in ("mean", "deviation"):
+        tensors[name] = torch.from_numpy(getattr(setup.standardise, name))
+    return save_tensors(tensors)
 
 
 Cache = dict[tuple[str, int], Predictions]
@@ -152,10 +191,10 @@ def _predictions(outcome: Outcome, shared: Cache | None) -> Predictions:
     return shared[key]
 
 
-def apply_posthoc(predictions: Predictions, posthoc: PostHoc | None) -> tuple[Predictions, str]:
-    """Correct all predictions after fitting what is open on validation, and say how."""
+def apply_posthoc(predictions: Predictions, posthoc: PostHoc | None) -> tuple[Predictions, PostHoc | None, str]:
+    """Correct all predictions after fitting what is open on validation; give the fitted part too, and say how."""
     if posthoc is None:
-        return predictions, ""
+        return predictions, None, ""
 
     def scores(split: SplitPredictions) -> Scores:
         p = predictions
@@ -166,10 +205,16 @@ def apply_posthoc(predictions: Predictions, posthoc: PostHoc | None) -> tuple[Pr
     corrected = {
         name: replace(split, logits=fitted.apply(scores(split)), network_logits=split.logits) for name, split in predictions.splits.items()
     }
-    return replace(predictions, splits=corrected), said
+    return replace(predictions, splits=corrected), fitted, said
 
 
-def _record(setup: Setup, row: Row, seed: int, key: str, outcome: Outcome, said: str) -> dict[str, Any]:
+def _network(net: Net) -> dict[str, Any]:
+    """Describe the network that was trained; weights by their content, wherever the file was."""
+    weights = net.weights and {"name": net.weights.name, "sha256": net.weights.sha256}
+    return {"backbone": net.backbone, "weights": weights, "head": plain(net.head), "branches": plain(net.branches)}
+
+
+def _record(setup: Setup, row: Row, seed: int, key: str, outcome: Outcome, fitted: PostHoc | None, said: str) -> dict[str, Any]:
     plan = setup.plan(row, seed)
     manifest = setup.manifest
     return {
@@ -183,8 +228,10 @@ def _record(setup: Setup, row: Row, seed: int, key: str, outcome: Outcome, said:
         "seed": seed,
         "data": {
             "name": manifest.name,
+            "kind": manifest.kind,
             "identity": manifest.identity,
             "classes": len(manifest.classes),
+            "shape": list(setup.splits.shape),
             "splits": {name: len(setup.splits.rows[name]) for name in setup.splits.rows},
             "train_counts": list(setup.splits.counts.real),
             "imbalance_ratio": setup.splits.counts.imbalance_ratio,
@@ -195,11 +242,13 @@ def _record(setup: Setup, row: Row, seed: int, key: str, outcome: Outcome, said:
             "rule": setup.splits.groups.rule,
             "members": {name: list(labels) for name, labels in setup.splits.groups.members.items()},
         },
-        "network": {"backbone": outcome.leg.net.backbone, "head": plain(outcome.leg.net.head), "branches": plain(outcome.leg.net.branches)},
+        "network": _network(outcome.leg.net),
         "recipe": plain(setup.recipe),
         "plan": plan.sentences(),
         "warnings": list(plan.warnings),
         "posthoc": said,
+        "correction": plain(fitted),
+        "frozen": None,
         "left": {"line": outcome.state.line, "step": outcome.state.step},
         "legs": [
             {"line": leg.line, "start": leg.start, "stop": leg.stop, "seconds": seconds}

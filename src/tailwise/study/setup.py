@@ -5,30 +5,40 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import torch
 
 from tailwise.catalogue import Row, apply_settings, load
 from tailwise.data import Manifest, check_trainable, read, split, thin
-from tailwise.errors import BadData
+from tailwise.errors import BadData, Clash
 from tailwise.method import Net
-from tailwise.models import build, resolve
+from tailwise.models import build, preprocessing, pretrained_name, resolve
+from tailwise.pixels import Normalise, Standardise
 from tailwise.recipe import Recipe
 from tailwise.store import Store
+from tailwise.study.frozen import Frozen, describe_frozen, frozen_features
 from tailwise.study.numerics import choose_device, describe_numerics
-from tailwise.study.prepare import prepare
+from tailwise.study.prepare import fill_features, ordered, pixels_of, prepare
 from tailwise.study.words import DataWords, TrainingWords
 from tailwise.training import Plan, Root, Splits, plan_method
 
 
-def make_manifest(source: Manifest | Path | str, words: DataWords) -> Manifest:
-    """Read, split and thin.
+def make_manifest(source: Manifest | Path | str, words: DataWords, all_data: bool = False) -> Manifest:
+    """Read, split and thin; or make every row a training row.
 
     Raises:
         BadData, BadValue, UnknownName: data or words that do not fit; one line.
     """
-    manifest = read(source, root=words.root)
-    if words.split is not None or manifest.splits == ("train",):
+    manifest = read(source, root=words.root, columns=words.columns)
+    if all_data:
+        if words.split is not None:
+            raise Clash(f"--all-data trains on every image, and --split {words.split} sets some aside; leave one of them out")
+        moved = manifest.rows.filter(pl.col("split") != "train").height
+        said = f"all data: {moved:,} images of val and test are training images, and nothing is left to measure on"
+        manifest = manifest.replace(*([said] if moved else []), rows=manifest.rows.with_columns(split=pl.lit("train")))
+    elif words.split is not None or manifest.splits == ("train",):
         manifest = split(manifest, words.split, words.split_seed)
     if words.tail is not None:
         manifest = thin(manifest, words.tail, words.split_seed)
@@ -42,11 +52,13 @@ class Setup:
     Attributes:
         manifest: the data as a table.
         splits: the data as arrays.
-        recipe: with the user's settings.
-        backbone: name of the network.
+        recipe: with the user's settings, and what the network fills in.
+        backbone: name of the network that is trained; `features` where a head is trained on frozen features.
         rows: methods with their settings.
-        store: of states and pixels.
+        store: of states, pixels and features.
         device: where to train.
+        frozen: the network whose features are trained on, or None.
+        standardise: what its features went through; None until `ready`.
     """
 
     manifest: Manifest
@@ -56,6 +68,8 @@ class Setup:
     rows: tuple[Row, ...]
     store: Store
     device: torch.device
+    frozen: Frozen | None = None
+    standardise: Standardise | None = None
 
     def root(self, seed: int) -> Root:
         """Give the root of all runs with a seed."""
@@ -65,6 +79,25 @@ class Setup:
         """Plan a row."""
         return plan_method(self.root(seed), row.method, row.modifiers)
 
+    @property
+    def network(self) -> str:
+        """The network in words."""
+        return f"frozen {self.frozen.network}" if self.frozen else self.backbone
+
+    def ready(self, progress: Callable[[int, int], None] | None = None) -> Setup:
+        """Give the setup with frozen features computed: the one thing that may take long before training.
+
+        Args:
+            progress: called with images done and in all.
+        """
+        if self.frozen is None or self.standardise is not None:
+            return self
+        contents = ordered(self.manifest)["content"].to_list()
+        pixels = pixels_of(self.manifest, self.frozen.size)
+        features = frozen_features(self.frozen, pixels, contents, self.store, self.device, progress)
+        splits, standardise = fill_features(self.splits, features)
+        return replace(self, splits=splits, standardise=standardise)
+
 
 def make_setup(
     source: Manifest | Path | str,
@@ -73,33 +106,67 @@ def make_setup(
     training: TrainingWords = TrainingWords(),
     store: Store | None = None,
     progress: Callable[[int, int], None] | None = None,
+    all_data: bool = False,
 ) -> Setup:
     """Check all words and prepare the data; nothing is trained or written but the store's pixels.
 
     Args:
-        source: a manifest, a name, a folder, or an `.npz` file.
+        source: a manifest, a name, a folder or a file.
         rows: methods.
         data: how the source is read.
         training: how is trained.
-        store: of states and pixels; None for the default one.
+        store: of states, pixels and features; None for the default one.
         progress: called with images decoded and in all.
+        all_data: whether every image is a training image, and nothing is measured.
+
+    Returns:
+        The setup; where features are frozen they are still to be computed, by `ready`.
 
     Raises:
         TailwiseError: one line on the first thing that does not fit.
     """
     rows, recipe = apply_settings(rows, training.settings, load("recipe", training.recipe))
     if training.threads is not None:
-        recipe = replace(recipe, threads=training.threads, second=recipe.second and replace(recipe.second, threads=training.threads))
-    device = choose_device(training.device)
-    manifest = make_manifest(source, data)
-    backbone = training.net or ("features" if manifest.kind == "features" else recipe.net)
-    net = resolve(Net(), backbone)
-    store = store or Store()
-    splits = prepare(manifest, recipe, store, data.groups, progress)
-    build(net, splits.shape, len(splits.classes))
-    if not any(name in splits.rows for name in ("val", "test")):
+        recipe = with_second(recipe, threads=training.threads)
+    device, store = choose_device(training.device), store or Store()
+    manifest = make_manifest(source, data, all_data).with_content(store.root / "hashes")
+    if not all_data and manifest.splits == ("train",):
         raise BadData(f"{manifest.name!r} has neither val nor test images, so nothing could be measured; make them with --split 80/10/10")
-    setup = Setup(manifest, splits, recipe, backbone, tuple(rows), store, device)
+    backbone, recipe, frozen = choose_network(training.net, recipe.fit_batch(sum(manifest.counts())), manifest.kind, device)
+    splits = prepare(manifest, recipe, store, data.groups, progress, frozen)
+    build(resolve(Net(), backbone), splits.shape, len(splits.classes))
+    setup = Setup(manifest, splits, recipe, backbone, tuple(rows), store, device, frozen)
     for row in rows:
         setup.plan(row, 0)
     return setup
+
+
+def choose_network(asked: str | None, recipe: Recipe, kind: str, device: torch.device) -> tuple[str, Recipe, Frozen | None]:
+    """Settle which network is trained, what it wants of the images, and whether frozen features stand for them.
+
+    Args:
+        asked: the network that the user names, or None.
+        recipe: with the user's settings.
+        kind: of the data, `images` or `features`.
+        device: where features are computed.
+
+    Returns:
+        The name of the network that is trained, the recipe with the size and normalisation of pre-trained weights where it leaves them
+        open, and the frozen network or None.
+    """
+    if kind == "features":
+        return asked or "features", recipe, None
+    name = asked or recipe.net
+    name = pretrained_name(name) if recipe.pretrained else name
+    if recipe.frozen:
+        return "features", recipe, describe_frozen(name, recipe.image_size, device)
+    wanted = preprocessing(name)
+    if wanted is not None:
+        normalise = recipe.normalise or Normalise(wanted.mean, wanted.std)
+        recipe = with_second(recipe, normalise=normalise, image_size=recipe.image_size or wanted.size)
+    return name, recipe, None
+
+
+def with_second(recipe: Recipe, **fields: Any) -> Recipe:
+    """Give a recipe with other values, and the recipe inside it too."""
+    return replace(recipe, **fields, second=recipe.second and replace(recipe.second, **fields))

@@ -14,12 +14,13 @@ class DataWords:
     """How data are read.
 
     Attributes:
-        root: Where the images of a saved manifest are now.
+        root: Folder that the paths of a table start from, or where the images of a saved manifest are now. Default: the table's own.
         split: Shares of train, val and test a class, as in 80/10/10. Default: the data's own, or 72/8/20 where there are none.
         tail: Thin the training classes: exponential:R, step:R, pareto:A, uniform:LO:HI or counts:FILE.
         split_seed: Seed of split and tail.
         empty_classes: What to do with classes without training images.
         groups: How classes are grouped. Default: counts (many > 100, few < 20 images), or thirds where a group would be empty.
+        columns: Names of a table's columns where they are not recognised, as in path=file,label=species.
     """
 
     root: Path | None = None
@@ -28,6 +29,7 @@ class DataWords:
     split_seed: int = 0
     empty_classes: Literal["refuse", "keep", "drop"] = "refuse"
     groups: Literal["counts", "thirds"] | None = None
+    columns: str | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class TrainingWords:
         threads: torch threads of the training process. Default: the recipe's.
     """
 
-    recipe: str = "quick"
+    recipe: str = "head"
     net: str | None = None
     settings: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = ()
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

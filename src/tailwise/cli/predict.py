@@ -1,0 +1,74 @@
+"""`tailwise predict`: images in, classes out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from tailwise.study.predict import Answer
+
+
+def predict(
+    run: Path,
+    /,
+    *images: Path,
+    top: int = 5,
+    method: str | None = None,
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    json: bool = False,
+) -> None:
+    """Name the most likely classes of images with a trained run; the folder of the run is all that is needed.
+
+    Parameters
+    ----------
+    run
+        Folder that `tailwise train` made, or one of a study's runs/.
+    images
+        Image files, or folders that are searched at any depth.
+    top
+        Classes an image.
+    method
+        Path of the method's Python file, where the run was trained with a file of one's own.
+    device
+        Where to run.
+    json
+        Print the answers as JSON.
+    """
+    from tailwise.api import method_row
+    from tailwise.cli.progress import image_progress
+    from tailwise.cli.tables import print_json
+    from tailwise.study.predict import predict as ask
+    from tailwise.study.runs import Run
+
+    found = Run.load(run)
+    bar, seen = image_progress("predicting")
+    with bar:
+        answers = ask(found, images, top, method_row(method) if method else None, device, seen)
+    if json:
+        print_json({"schema": "tailwise.answers/1", "run": str(run), "answers": [answer_record(answer) for answer in answers]})
+    else:
+        print_answers(answers)
+
+
+def answer_record(answer: Answer) -> dict[str, object]:
+    """Give an answer as plain values."""
+    top = [{"class": name, "score": score} for name, score in zip(answer.classes, answer.scores, strict=True)]
+    return {"image": str(answer.image), "top": top}
+
+
+def print_answers(answers: list[Answer]) -> None:
+    """Print one line an image, best class first."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from tailwise.cli.tables import console, percent, say
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column, justify in (("image", "left"), ("class", "left"), ("score", "right"), ("then", "left")):
+        table.add_column(column, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for answer in answers:
+        then = ", ".join(f"{name} {percent(score)}" for name, score in zip(answer.classes[1:], answer.scores[1:], strict=True))
+        table.add_row(Text(str(answer.image)), Text(answer.classes[0]), percent(answer.scores[0]), Text(then))
+    console.print(table)
+    say("score: softmax of the run's logits in percent, not calibrated")

@@ -1,0 +1,205 @@
+"""Frozen features: every image through a pre-trained network once, kept in the store by content."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from tailwise.data.images import fit_pixels, read_pixels
+from tailwise.errors import BadValue
+from tailwise.models import backbone, is_pretrained, preprocessing
+from tailwise.pixels import Normalise, keep_array
+from tailwise.pixels.packed import cores
+from tailwise.specification import key_of, room_digest, spec
+from tailwise.store import Store
+from tailwise.study.numerics import describe_numerics
+from tailwise.training.line import threads
+
+CHUNK = 2048
+"""Images whose features are stored together, about: an interrupted run loses no more."""
+
+BATCH = 8
+"""Images a forward; larger ones are slower on a CPU, where their maps leave the cache."""
+
+BATCH_ON_GPU = 128
+
+Progress = Callable[[int, int], None]
+Pixels = Callable[[Sequence[int]], NDArray[np.uint8]]
+"""Gives the pixels (B, size, size, 3) of rows."""
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A pre-trained network that gives features and never learns.
+
+    Attributes:
+        network: name with weights, such as `efficientnet-lite0`.
+        weights: SHA-256 of the weights.
+        size: side in pixels to which images are brought: the shorter side resized, the centre cut out.
+        normalise: what follows.
+        width: of the features.
+        numerics: what the bits depend on.
+    """
+
+    network: str
+    weights: str
+    size: int
+    normalise: Normalise
+    width: int
+    numerics: Mapping[str, str]
+
+    @cached_property
+    def key(self) -> str:
+        """Name all that decides the features of an image beside its content."""
+        code = room_digest("models", "pixels", "data.images")
+        return key_of(self.network.partition("@")[0], self.weights, self.size, spec(self.normalise), dict(self.numerics), code)
+
+    def module(self) -> nn.Module:
+        """Make the network."""
+        return backbone(self.network, (self.size, self.size, 3))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give what a record says of it."""
+        said = {k: v for k, v in asdict(self).items() if k != "numerics"}
+        return {**said, "resize": "shorter side, antialiased bilinear; centre crop"}
+
+
+def describe_frozen(network: str, size: int | None, device: torch.device) -> Frozen:
+    """Describe the features of a network with pre-trained weights.
+
+    Args:
+        network: name with weights.
+        size: side of the images in pixels; None for the one of the weights.
+        device: where features are computed.
+
+    Raises:
+        BadValue: the network has no weights, so its features would say nothing.
+        BadData: the weights are not there, or do not fit.
+    """
+    found = preprocessing(network)
+    if found is None or not is_pretrained(network):
+        raise BadValue(f"network {network!r} has no pre-trained weights, and frozen features need some; see `tailwise networks`")
+    side = size or found.size
+    made = backbone(network, (side, side, 3))
+    assert made.weights is not None
+    return Frozen(network, made.weights.sha256, side, Normalise(found.mean, found.std), made.width, describe_numerics(device, cores()))
+
+
+def frozen_features(
+    frozen: Frozen,
+    pixels: Pixels,
+    contents: Sequence[str],
+    store: Store,
+    device: torch.device,
+    progress: Progress | None = None,
+) -> NDArray[np.float32]:
+    """Give the features of images, computing those that the store does not have.
+
+    Args:
+        frozen: the network.
+        pixels: gives the pixels of rows.
+        contents: content hash of each row.
+        store: keeps features, in chunks.
+        device: where to compute.
+        progress: called with images done and in all.
+
+    Returns:
+        (N, width) float32, raw: not standardised.
+    """
+    made = np.empty((len(contents), frozen.width), np.float32)
+    module: nn.Module | None = None
+    done = 0
+    for rows in _chunks(contents):
+
+        def write(file: Path, rows: Sequence[int] = rows, done: int = done) -> None:
+            nonlocal module
+            module = module or frozen.module().to(device)
+            batches = _forward(frozen, module, pixels, rows, device)
+            np.save(file, np.concatenate(list(_counted(batches, done, len(contents), progress))))
+
+        made[rows] = keep_array(store, "features", _chunk_key(frozen, contents, rows), write)
+        done += len(rows)
+        if progress:
+            progress(done, len(contents))
+    return made
+
+
+def absent(frozen: Frozen, contents: Sequence[str], store: Store) -> int:
+    """Count the images whose features are not stored."""
+    return sum(len(rows) for rows in _chunks(contents) if not store.has("features", _chunk_key(frozen, contents, rows)))
+
+
+def _chunks(contents: Sequence[str]) -> list[list[int]]:
+    """Group rows by what is in their images: names and order decide nothing, and one more image changes one chunk.
+
+    All chunks are cut in two where their number has to double.
+    """
+    bits = ((len(contents) - 1) // CHUNK).bit_length()
+
+    def place(row: int) -> int:
+        return int.from_bytes(hashlib.blake2b(contents[row].encode(), digest_size=4).digest()) >> (32 - bits)
+
+    rows = sorted(range(len(contents)), key=lambda row: (place(row), contents[row]))
+    return [list(chunk) for _, chunk in groupby(rows, place)]
+
+
+def _chunk_key(frozen: Frozen, contents: Sequence[str], rows: Sequence[int]) -> str:
+    return key_of(frozen.key, [contents[row] for row in rows])
+
+
+def _counted(batches: Iterator[NDArray[np.float32]], done: int, total: int, progress: Progress | None) -> Iterator[NDArray[np.float32]]:
+    for batch in batches:
+        yield batch
+        done += len(batch)
+        if progress:
+            progress(done, total)
+
+
+def _forward(frozen: Frozen, module: nn.Module, pixels: Pixels, rows: Sequence[int], device: torch.device) -> Iterator[NDArray[np.float32]]:
+    """Run rows through the network, the next batch being read meanwhile."""
+    size = BATCH if device.type == "cpu" else BATCH_ON_GPU
+    batches = [rows[at : at + size] for at in range(0, len(rows), size)]
+    with ThreadPoolExecutor(max_workers=1) as reader, threads(cores()), torch.inference_mode():
+        coming = reader.submit(pixels, batches[0])
+        for following in (*batches[1:], None):
+            images = torch.from_numpy(coming.result()).to(device)
+            if following is not None:
+                coming = reader.submit(pixels, following)
+            yield module(frozen.normalise(images)).float().cpu().numpy()
+
+
+def image_pixels(paths: Sequence[Path], size: int, channels: Literal[1, 3] = 3) -> Pixels:
+    """Read pixels of image files; with three channels, grey ones as colour."""
+    return lambda rows: np.stack([read_pixels(paths[i], size, channels) for i in rows])
+
+
+def array_pixels(images: NDArray[np.uint8], size: int) -> Pixels:
+    """Give pixels of (N, H, W[, C]) images in memory, grey ones as colour."""
+
+    def give(rows: Sequence[int]) -> NDArray[np.uint8]:
+        fitted = fit_pixels(images[list(rows)], size)
+        return np.repeat(fitted, 3, axis=-1) if fitted.shape[-1] == 1 else fitted
+
+    return give
+
+
+def seconds_an_image(frozen: Frozen, device: torch.device) -> float:
+    """Measure how long an image takes, on a few blank ones."""
+    module, rows = frozen.module().to(device), range(2 * BATCH)
+    blank = np.zeros((BATCH, frozen.size, frozen.size, 3), np.uint8)
+    list(_forward(frozen, module, lambda rows: blank[: len(rows)], rows, device))  # warm-up
+    begun = time.perf_counter()
+    list(_forward(frozen, module, lambda rows: blank[: len(rows)], rows, device))
+    return (time.perf_counter() - begun) / len(rows)
