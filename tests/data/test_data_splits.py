@@ -52,7 +52,7 @@ def test_the_default_rule_leaves_every_class_of_five_one_image_each(make_set, co
 def test_the_default_rule_is_20_percent_test_and_10_of_the_rest_val(make_set):
     cut = split(make_set([100, 5, 4]))
     assert [cut.counts(part) for part in ("train", "val", "test")] == [(72, 3, 4), (8, 1, 0), (20, 1, 0)]
-    assert "1 classes with fewer than 5 images stay in train: class 2" in cut.provenance
+    assert "1 class stays in train, with fewer than 5 images: class 2" in cut.provenance
 
 
 def test_a_class_is_cut_the_same_whatever_other_classes_there_are(make_set):
@@ -104,4 +104,4 @@ def test_generated_images_are_not_split(make_set):
 def test_classes_left_without_training_images_are_said(make_set):
     cut = split(make_set([100, 1]), "10/90")
     assert cut.counts() == (10, 0)
-    assert "1 classes are left without training images: class 1" in cut.provenance
+    assert "1 class is left without training images: class 1" in cut.provenance

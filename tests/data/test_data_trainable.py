@@ -37,7 +37,7 @@ def test_drop_removes_the_class_with_its_other_images_and_renumbers(make_set):
 
 @pytest.mark.parametrize("choice", ["refuse", "keep", "drop"])
 def test_one_class_with_training_images_is_too_few_whatever_is_asked(make_set, choice):
-    with pytest.raises(BadData, match="training images of 1 classes, expected two or more"):
+    with pytest.raises(BadData, match="training images of 1 class, expected two classes or more"):
         check_trainable(make_set([2, 0]), choice)
 
 

@@ -39,8 +39,8 @@ def demo(*, out: Path | None = None, force: bool = False, json: bool = False) ->
     console.print()
     say("With a folder of your own, one folder a class inside it:")
     for line in (
-        "tailwise compare photos/ --methods ce,la,tau-norm,ldam-drw,crt --seeds 3",
-        "tailwise train photos/ --method ldam-drw",
+        "tailwise explore photos/",
+        "tailwise compare photos/",
         "tailwise show ldam-drw",
     ):
         say(f"  {line}")

@@ -97,7 +97,9 @@ def _said(shares: str | None, seed: int, of_row: np.ndarray, small: list[str], u
     rule = shares or "by the default rule (20 % test, 10 % of the rest val)"
     said = [f"split {rule}, seed {seed}: {train:,} train, {val:,} val, {test:,} test"]
     if small:
-        said.append(f"{len(small):,} classes with fewer than {SMALLEST_SHARED} images stay in train: {first_five(small)}")
+        stay = "class stays" if len(small) == 1 else "classes stay"
+        said.append(f"{len(small):,} {stay} in train, with fewer than {SMALLEST_SHARED} images: {first_five(small)}")
     if untrained:
-        said.append(f"{len(untrained):,} classes are left without training images: {first_five(untrained)}")
+        left = "class is" if len(untrained) == 1 else "classes are"
+        said.append(f"{len(untrained):,} {left} left without training images: {first_five(untrained)}")
     return said

@@ -32,7 +32,7 @@ def check_trainable(manifest: Manifest, empty_classes: EmptyClasses = "refuse") 
     empty = [label for label, n in enumerate(counts) if n == 0]
     if len(counts) - len(empty) < 2:
         raise BadData(
-            f"manifest {manifest.name!r} has training images of {len(counts) - len(empty)} classes, expected two or more; "
+            f"manifest {manifest.name!r} has training images of {len(counts) - len(empty) or 'no'} class, expected two classes or more; "
             f"give more classes training images"
         )
     if not empty or empty_classes == "keep":

@@ -88,7 +88,7 @@ def write_features(
     vectors = Manifest(rows, manifest.classes, None, {"features": array}, f"{manifest.name}-features", provenance)
     record = {"schema": FEATURES, "key": key, "data": manifest.identity, "images": len(array), **frozen.to_dict()}
     vectors.save(folder, beside={RECORD: json_bytes(record)})
-    return Features(folder, record)
+    return Features(folder, read_record(folder / RECORD, FEATURES))
 
 
 def _standing(folder: Path, key: str) -> Features:

@@ -20,11 +20,13 @@ from torch import nn
 from tailwise.data.images import fit_pixels, read_pixels
 from tailwise.errors import BadValue
 from tailwise.models import backbone, is_pretrained, preprocessing
+from tailwise.models.frozen import Frozen as FrozenBody
 from tailwise.pixels import Normalise, keep_array
 from tailwise.pixels.packed import cores
 from tailwise.specification import key_of, room_digest, spec
 from tailwise.store import Store
 from tailwise.study.numerics import describe_numerics
+from tailwise.training.joint import forked
 from tailwise.training.line import threads
 
 CHUNK = 2048
@@ -68,7 +70,7 @@ class Frozen:
 
     def module(self) -> nn.Module:
         """Make the network."""
-        return backbone(self.network, (self.size, self.size, 3))
+        return _make_network(self.network, self.size)
 
     def to_dict(self) -> dict[str, Any]:
         """Give what a record says of it."""
@@ -85,16 +87,24 @@ def describe_frozen(network: str, size: int | None, device: torch.device) -> Fro
         device: where features are computed.
 
     Raises:
-        BadValue: the network has no weights, so its features would say nothing.
+        BadValue: the network has no weights, so its features would say nothing; a size below 1.
         BadData: the weights are not there, or do not fit.
     """
     found = preprocessing(network)
     if found is None or not is_pretrained(network):
         raise BadValue(f"network {network!r} has no pre-trained weights, and frozen features need some; see `tailwise networks`")
-    side = size or found.size
-    made = backbone(network, (side, side, 3))
+    side = found.size if size is None else size
+    if side < 1:
+        raise BadValue(f"the size of images is a number of pixels from 1, got {side}")
+    made = _make_network(network, side)
     assert made.weights is not None
     return Frozen(network, made.weights.sha256, side, Normalise(found.mean, found.std), made.width, describe_numerics(device, cores()))
+
+
+def _make_network(network: str, size: int) -> FrozenBody:
+    """Make a network without a draw from the caller's generator: timm draws values before it loads some."""
+    with forked(0, "frozen"):
+        return backbone(network, (size, size, 3))
 
 
 def frozen_features(

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
-from tailwise.catalogue import Row, load, parse_row
+from tailwise.catalogue import Row, load, parse_modifier, parse_row, split_outside
 from tailwise.data.images import is_image_name, survey
 from tailwise.errors import BadData, BadValue, UnknownName
 from tailwise.evaluation import Predictions
@@ -27,6 +27,7 @@ from tailwise.study.frozen import image_pixels
 from tailwise.study.numerics import choose_device
 from tailwise.study.runs import Run
 from tailwise.training import Root, Splits, plan_method
+from tailwise.training.joint import forked
 from tailwise.training.line import make_loop
 from tailwise.training.streams import PLAIN
 
@@ -94,7 +95,7 @@ def predict(
 
     Raises:
         BadData: images that cannot be read, a run that was trained on feature vectors, a damaged run.
-        BadValue: `top` below 1.
+        BadValue: `top` below 1, or a method that the run was not trained with.
     """
     if top < 1:
         raise BadValue(f"top is a number of classes from 1, got {top}")
@@ -175,10 +176,13 @@ class _Frozen:
         said = run.record["frozen"]
         self.size, self.device = said["size"], device
         self.normalise = Normalise(tuple(said["normalise"]["mean"]), tuple(said["normalise"]["std"]))
-        tensors = _read_tensors(run.folder / said["file"], f"the frozen network of {run.folder}")
-        self.standardise = Standardise(tensors.pop("mean").numpy(), tensors.pop("deviation").numpy())
-        self.body = frozen_body(said["network"], (self.size, self.size, 3))
-        self.body.load_state_dict({name.removeprefix("network."): tensor for name, tensor in tensors.items()})
+        path = run.folder / said["file"]
+        tensors = _read_tensors(path, f"the frozen network of {run.folder}")
+        with forked(0, "frozen"):
+            self.body = frozen_body(said["network"], (self.size, self.size, 3))
+        network = {name.removeprefix("network."): tensor for name, tensor in tensors.items() if name.startswith("network.")}
+        _fill(self.body, network, path)
+        self.standardise = Standardise(*(tensors[name].numpy() for name in ("mean", "deviation")))
         self.body.to(device)
 
     def __call__(self, files: Sequence[Path]) -> Tensor:
@@ -192,28 +196,37 @@ def _rebuild(run: Run, predictions: Predictions, method: Row | None, device: tor
     record = run.record
     recipe = load("recipe", record["recipe"]["name"])
     root = Root(_as_trained(record, predictions), recipe, record["network"]["backbone"], record["seed"], {})
-    row = method or _row_of(record)
+    row = _row_of(run, method)
     plan = plan_method(root, row.method, row.modifiers)
     if plan.decided_by_results:
         raise BadData(f"{run.folder} was trained by a method whose stages are decided by results; predict cannot rebuild its network yet")
     loop = make_loop(root, plan.legs[-1], None, device)
     predictor = loop.objective.predictor(loop.net)
-    weights = _read_tensors(run.folder / "weights.safetensors", f"the weights of {run.folder}")
-    try:
-        predictor.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise BadData(f"{run.folder}: weights.safetensors does not fit {record['method']} as it is defined now ({reason[:200]})") from None
+    path = run.folder / "weights.safetensors"
+    _fill(predictor, _read_tensors(path, f"the weights of {run.folder}"), path)
     return predictor.to(device).eval(), plan.posthoc
 
 
-def _row_of(record: Any) -> Row:
-    try:
-        return parse_row(record["method"])
-    except UnknownName:
-        raise BadData(
-            f"the run was trained with {record['method']!r}, which tailwise does not know; name its file with --method ./FILE.py"
-        ) from None
+def _row_of(run: Run, given: Row | None) -> Row:
+    """Give the row that a run was trained with: read from its record, or its method given and its modifiers from there.
+
+    Raises:
+        BadData: the method is a user's own, and is not given.
+        BadValue: another method is given, or one with other knobs.
+    """
+    text, part = run.record["method"], run.record["knobs"]["part"]
+    first, *modifiers = split_outside(text, "+")
+    if given is None:
+        try:
+            row = parse_row(text)
+        except UnknownName:
+            row = None
+        if row is None or type(row.method).__name__ != part:
+            raise BadData(f"{run.folder} was trained with {text!r}, a method of its own file; name it with --method ./FILE.py")
+        return row
+    if given.text not in (text, first) or type(given.method).__name__ != part:
+        raise BadValue(f"{run.folder} was trained with {text!r}, and --method gives {given.text!r}; give the same one, with the same knobs")
+    return Row(given.method, tuple(map(parse_modifier, modifiers)))
 
 
 def _as_trained(record: Any, predictions: Predictions) -> Splits:
@@ -230,6 +243,14 @@ def _corrected(planned: PostHoc | None, fitted: Any) -> PostHoc | None:
     if planned is None:
         return None
     return type(planned)(**{name: value for name, value in fitted.items() if name != "part"})
+
+
+def _fill(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise BadData(f"{path} does not fit the network as it is defined now ({reason[:200]}); put it back, or train again") from None
 
 
 def _read_tensors(path: Path, what: str) -> dict[str, Tensor]:

@@ -23,6 +23,7 @@ from tailwise.study.numerics import choose_device, describe_numerics
 from tailwise.study.prepare import fill_features, ordered, pixels_of, prepare
 from tailwise.study.words import DataWords, TrainingWords
 from tailwise.training import Plan, Root, Splits, plan_method
+from tailwise.training.joint import forked
 
 
 def make_manifest(source: Manifest | Path | str, words: DataWords, all_data: bool = False) -> Manifest:
@@ -134,7 +135,8 @@ def make_setup(
         raise BadData(f"{manifest.name!r} has neither val nor test images, so nothing could be measured; make them with --split 80/10/10")
     backbone, recipe, frozen = choose_network(training.net, recipe.fit_batch(sum(manifest.counts())), manifest.kind, device)
     splits = prepare(manifest, recipe, store, data.groups, progress, frozen)
-    build(resolve(Net(), backbone), splits.shape, len(splits.classes))
+    with forked(0, "check"):  # the caller's generator is not ours to draw from
+        build(resolve(Net(), backbone), splits.shape, len(splits.classes))
     setup = Setup(manifest, splits, recipe, backbone, tuple(rows), store, device, frozen)
     for row in rows:
         setup.plan(row, 0)
