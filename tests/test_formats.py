@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tailwise.cli import run
@@ -29,10 +30,30 @@ def own_place(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "words",
-    [["methods", "--json"], ["show", "ldam", "--json"], ["show", "cifar", "--json"], ["show", "resnet8", "--json"], ["doctor", "--json"]],
+    [
+        ["methods", "--json"],
+        ["recipes", "--json"],
+        ["networks", "--json"],
+        ["networks", "--like", "resnet1", "--json"],
+        ["show", "ldam", "--json"],
+        ["show", "cifar", "--json"],
+        ["show", "resnet8", "--json"],
+        ["doctor", "--json"],
+    ],
 )
 def test_keys_of_lists_and_cards_are_documented(capsys, words):
     assert run(words) == 0
+    assert undocumented(json.loads(capsys.readouterr().out)) == set()
+
+
+def test_keys_of_what_is_written_about_data_are_documented(capsys):
+    assert run(["explore", "digits", "--json"]) == 0
+    assert undocumented(json.loads(capsys.readouterr().out)) == set()
+    assert run(["build", "digits", "built", "--tail", "exponential:50", "--json"]) == 0
+    assert undocumented(json.loads(capsys.readouterr().out)) == set()
+    np.save("logits.npy", np.zeros((2, 3)))
+    Path("counts.json").write_text("[3, 2, 1]")
+    assert run(["adjust", "logits.npy", "--counts", "counts.json", "--out", "adjusted.npy", "--json"]) == 0
     assert undocumented(json.loads(capsys.readouterr().out)) == set()
 
 
@@ -47,5 +68,6 @@ def test_keys_of_runs_and_studies_are_documented(capsys):
     assert run(COMPARE) == 0
     study = json.loads(capsys.readouterr().out)
     assert undocumented(study) | undocumented(study["summary"]) | undocumented(study["saving"]) == set()
+    assert undocumented(study["recommendation"]) == set()
     assert undocumented(json.loads(Path("study/study.json").read_text())) == set()
     assert undocumented(json.loads(Path("study/report.json").read_text())) == set()
