@@ -2,21 +2,6 @@
 
 from __future__ import annotations
 
-PACKAGES = (
-    "torch",
-    "torchvision",
-    "timm",
-    "numpy",
-    "pillow",
-    "polars",
-    "msgspec",
-    "safetensors",
-    "cyclopts",
-    "rich",
-    "altair",
-    "scikit-learn",
-)
-
 
 def doctor(*, json: bool = False) -> None:
     """Say which versions are installed, which device is used, and what the store holds.
@@ -27,7 +12,8 @@ def doctor(*, json: bool = False) -> None:
         Print it as JSON.
     """
     import platform
-    from importlib.metadata import PackageNotFoundError, version
+    import re
+    from importlib.metadata import PackageNotFoundError, requires, version
 
     import torch
 
@@ -42,13 +28,14 @@ def doctor(*, json: bool = False) -> None:
         except PackageNotFoundError:
             return "not installed"
 
+    needed = [re.split(r"[^A-Za-z0-9._-]", line)[0] for line in requires("tailwise") or () if "extra ==" not in line]
     store = Store()
     device = choose_device("auto")
     found = {
         "tailwise": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: installed(name) for name in PACKAGES},
+        "packages": {name: installed(name) for name in needed},
         "device": str(device),
         "numerics": describe_numerics(device, torch.get_num_threads()),
         "store": str(store.root),

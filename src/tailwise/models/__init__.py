@@ -8,7 +8,7 @@ from tailwise.models.build import build, resolve
 from tailwise.models.chain import Blocks, Branched, Branches, Chain
 from tailwise.models.describe import describe
 from tailwise.models.frozen import Frozen, backbone, frozen_body
-from tailwise.models.heads import HEADS, CosineHead, LinearHead, NormalisedHead
+from tailwise.models.heads import HEADS, CosineHead, LinearHead, NormalisedHead, ScaledLinearHead
 from tailwise.models.names import is_network, is_pretrained, names_near, preprocessing, pretrained_name, tags
 from tailwise.models.networks import NETWORKS
 from tailwise.models.preprocessing import Preprocessing
@@ -26,6 +26,7 @@ __all__ = [
     "LinearHead",
     "NormalisedHead",
     "Preprocessing",
+    "ScaledLinearHead",
     "Weights",
     "backbone",
     "build",

@@ -2,8 +2,9 @@
 
 Here live pure functions on NumPy arrays, one correction a file, and a frozen dataclass around each that a method can
 name. A dataclass is used in two steps: `fit(val)` settles what is open, such as a tau, and says how; `apply(scores)`
-corrects. Nothing here reads files, knows splits or measures results for a report: that is `tailwise.evaluation`, which
-this room must not import. It may import NumPy and the vocabulary (`errors`, `counts`), nothing else.
+corrects. `foreign` does the same for logits of another program, and says which rows moved. Nothing here reads files,
+knows splits or measures accuracy: that is `tailwise.evaluation`, which this room must not import. It may import NumPy
+and the vocabulary (`errors`, `counts`, `groups`), nothing else.
 """
 
 from tailwise.posthoc.foreign import Adjusted, Moved, adjust
