@@ -6,8 +6,9 @@ import pytest
 
 from tailwise.catalogue import entries, load
 from tailwise.errors import BadValue
-from tailwise.optim import SGD, Constant, Cosine, Steps
-from tailwise.pixels.augment import Flip, PadCrop
+from tailwise.method import Learn
+from tailwise.optim import SGD, AdamW, Constant, Cosine, Steps
+from tailwise.pixels.augment import ColourJitter, Flip, PadCrop, ResizedCrop
 from tailwise.recipe import Recipe
 from tailwise.specification import spec
 
@@ -22,7 +23,7 @@ def recipe(**fields) -> Recipe:
 
 
 def test_there_are_recipes():
-    assert {"cifar", "demo", "quick"} <= set(NAMES)
+    assert {"cifar", "demo", "quick", "head", "finetune", "imagenet"} <= set(NAMES)
 
 
 @EACH
@@ -70,6 +71,74 @@ def test_the_demo_is_the_one_that_was_measured():
     assert (made.part("second").epochs, made.part("second").schedule) == (4, Cosine())
 
 
+@pytest.mark.reference
+def test_imagenet_is_the_survey_s_benchmark():
+    """Zhang et al., TPAMI 2023: ResNeXt-50, 90 epochs, batches of 256, rate 0.1, decay 5e-4, cosine; Kang et al.'s augmentation."""
+    made = load("recipe", "imagenet")
+    assert (made.net, made.epochs, made.batch_size, made.image_size) == ("resnext50_32x4d", 90, 256, 224)
+    assert made.optimiser == SGD(rate=0.1, momentum=0.9, weight_decay=5e-4, nesterov=False)
+    assert made.schedule == Cosine()
+    assert made.augment == (ResizedCrop(smallest=0.08), Flip(0.5), ColourJitter(0.4, 0.4, 0.4))
+    assert (made.normalise.mean, made.normalise.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert (made.pretrained, made.frozen) == (False, False)
+    second = made.part("second")
+    assert (second.epochs, second.optimiser, second.batch_size) == (10, made.optimiser, 256)
+
+
+def test_head_trains_nothing_but_a_head():
+    made = load("recipe", "head")
+    assert (made.net, made.pretrained, made.frozen, made.image_size) == ("efficientnet-lite0", True, True, 160)
+    assert (made.epochs, made.batch_size, made.least_steps, made.part("second").epochs) == (30, 128, 12, 10)
+    assert isinstance(made.optimiser, AdamW)
+    assert made.augment == ()  # features are computed once
+    assert made.normalise is None  # the network's own
+
+
+def test_finetune_trains_all_of_a_pre_trained_network_and_its_head_faster():
+    made = load("recipe", "finetune")
+    assert (made.net, made.pretrained, made.frozen, made.image_size) == ("efficientnet-lite0", True, False, 160)
+    assert (made.epochs, made.batch_size, made.least_steps, made.clip) == (10, 32, 12, 1.0)
+    assert made.learn == (Learn("net.*head.*", rate=10.0), Learn())
+    assert made.normalise is None
+    second = made.part("second")
+    assert second.optimiser.rate == pytest.approx(10 * made.optimiser.rate)  # a second stage's head, at the rate of the first's
+    assert second.learn == made.learn
+
+
+# --- a batch that fits ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch", "least", "expected"),
+    [
+        (100_000, 128, 12, 128),
+        (1536, 128, 12, 128),  # twelve steps
+        (1409, 128, 12, 128),  # eleven of 128 and one of a single row
+        (1408, 128, 12, 64),  # eleven
+        (705, 128, 12, 64),
+        (704, 128, 12, 32),
+        (200, 128, 12, 16),  # 13 steps; 32 would give 7
+        (60, 128, 12, 8),  # 8 steps, and it goes no lower
+        (1, 128, 12, 8),
+        (1, 128, 1, 128),  # one step is enough
+        (10, 4, 12, 4),  # a batch that is small already stays
+        (10, 100, 12, 8),  # 100, 50, 25, 12, 8
+        (144, 100, 12, 12),
+    ],
+)
+def test_a_batch_is_halved_until_an_epoch_has_steps_enough(rows, batch, least, expected):
+    assert recipe(batch_size=batch, least_steps=least).fit_batch(rows).batch_size == expected
+
+
+def test_the_recipe_inside_is_fitted_by_its_own_batch_and_the_rest_stays():
+    inner = recipe(batch_size=64, least_steps=4)
+    made = recipe(batch_size=128, least_steps=2, second=inner, accumulate=4)
+    fitted = made.fit_batch(100)
+    assert (fitted.batch_size, fitted.second.batch_size) == (64, 32)
+    assert dataclasses.replace(fitted, batch_size=128, second=inner) == made
+    assert recipe(batch_size=128, least_steps=2).fit_batch(100).second is None
+
+
 @EACH
 def test_every_recipe_has_a_second_one_of_its_own_length(name):
     made = load("recipe", name)
@@ -115,6 +184,8 @@ def test_a_share_and_a_drop_mean_the_same_epoch(epochs):
         ({"batch_size": 0}, "recipe.batch_size"),
         ({"accumulate": 0}, "recipe.accumulate"),
         ({"threads": 0}, "recipe.threads"),
+        ({"least_steps": 0}, "recipe.least_steps"),
+        ({"image_size": 0}, "recipe.image_size"),
         ({"accumulate": 9}, "recipe.accumulate"),
         ({"clip": 0.0}, "recipe.clip"),
         ({"clip": -1.0}, "recipe.clip"),

@@ -70,7 +70,7 @@ def compare(
         print_json(study_record(study))
     elif study is not None:
         print_study(study)
-        print_next(study, data, reading, training)
+        print_next(study, data, methods, reading, training)
 
 
 def run_study(setup: Setup, seeds: int, out: Path | None, force: bool, dry_run: bool, quiet: bool) -> Study | None:
@@ -172,9 +172,9 @@ def print_study(study: Study) -> None:
     say(f"Study: {study.folder} (report.json, report.md, report.csv, runs/)")
 
 
-def print_next(study: Study, data: str, reading: DataWords, training: TrainingWords) -> None:
+def print_next(study: Study, data: str, methods: str, reading: DataWords, training: TrainingWords) -> None:
     """Print the commands that use what was recommended, with the words of this one."""
-    from tailwise.cli.options import typed
+    from tailwise.cli.options import as_typed, typed
     from tailwise.cli.tables import say
 
     chosen = study.recommendation()
@@ -183,8 +183,10 @@ def print_next(study: Study, data: str, reading: DataWords, training: TrainingWo
     recipe_alone = replace(training, settings=tuple(s for s in training.settings if s.startswith("recipe.")))  # knobs are in the row
     words = typed(reading, recipe_alone, leave_out=("split", "split_seed"))
     say("Next:")
-    say(f"  tailwise predict {quote(str(chosen.run))} IMAGES...")
-    say(f"  tailwise train {quote(data)} --method {quote(chosen.method)} --all-data{words}")
+    if study.runs[chosen.row][0].record["data"]["kind"] == "images":
+        row = as_typed(chosen.row, methods)
+        say(f"  tailwise predict {quote(str(chosen.run))} IMAGES...{'' if row == chosen.row else f' --method {quote(row)}'}")
+    say(f"  tailwise train {quote(data)} --method {quote(as_typed(chosen.method, methods))} --all-data{words}")
 
 
 def study_record(study: Study) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Literal
 
 from tailwise.cli.options import check_data
@@ -57,4 +58,4 @@ def features(
     for line in made.manifest.provenance:
         say(f"  {line}")
     say(f"features: {made.folder} (manifest.parquet, card.json, features.npy, features.json)")
-    say(f"next: tailwise compare {made.folder}")
+    say(f"next: tailwise compare {quote(str(made.folder))}")

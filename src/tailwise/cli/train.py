@@ -98,7 +98,7 @@ def train(
     if json:
         print_json(run_record(run))
     else:
-        print_run(run, done=found is not None)
+        print_run(run, method, done=found is not None)
 
 
 def print_plan(setup: Setup, seed: int, plan: Plan, steps: Steps, cost: Estimate) -> None:
@@ -113,8 +113,9 @@ def print_plan(setup: Setup, seed: int, plan: Plan, steps: Steps, cost: Estimate
     say(f"  estimate: {cost}")
 
 
-def print_run(run: Run, done: bool) -> None:
-    """Print the figures, and where things are."""
+def print_run(run: Run, method: str, done: bool) -> None:
+    """Print the figures, where things are, and what comes next with the method as it was typed."""
+    from tailwise.cli.options import as_typed
     from tailwise.cli.tables import print_evaluation, say
 
     say("already done:" if done else f"trained {run.record['steps_trained']:,} of {run.record['steps']:,} steps:")
@@ -126,7 +127,9 @@ def print_run(run: Run, done: bool) -> None:
         say("trained on all images, so nothing is left to measure on")
     say(f"run: {run.folder}")
     if run.record["data"]["kind"] == "images":
-        say(f"next: tailwise predict {quote(str(run.folder))} IMAGES...")
+        row = as_typed(run.record["method"], method)
+        said = "" if row == run.record["method"] else f" --method {quote(row)}"
+        say(f"next: tailwise predict {quote(str(run.folder))} IMAGES...{said}")
     if run.is_measured:
         say(f"{'also' if run.record['data']['kind'] == 'images' else 'next'}: tailwise report {quote(str(run.folder))}")
 
