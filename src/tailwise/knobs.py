@@ -39,13 +39,18 @@ class Knobbed:
             object.__setattr__(self, name, value)
 
     def __str__(self) -> str:
-        """Write the thing as one would type it: its name and the knobs that are not at their defaults."""
-        changed = [
-            f"{f.name}={'none' if getattr(self, f.name) is None else getattr(self, f.name)}"
-            for f in dataclasses.fields(self)  # type: ignore[arg-type]
-            if getattr(self, f.name) != default_of(f)
-        ]
-        return display_name(type(self)) + (f"({','.join(changed)})" if changed else "")
+        """Write the thing as people call it: its name and the knobs that are not at their defaults."""
+        return self._written(display_name)
+
+    @property
+    def typed(self) -> str:
+        """The thing as one types it again: a user's own by the path of its file, which alone finds it."""
+        return self._written(lambda kind: getattr(kind, "file", "") or display_name(kind))
+
+    def _written(self, name: Callable[[type], str]) -> str:
+        changed = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if getattr(self, f.name) != default_of(f)}  # type: ignore[arg-type]
+        knobs = [f"{k}={v._written(name) if isinstance(v, Knobbed) else 'none' if v is None else v}" for k, v in changed.items()]
+        return name(type(self)) + (f"({','.join(knobs)})" if knobs else "")
 
 
 def display_name(kind: type) -> str:

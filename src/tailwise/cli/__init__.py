@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from cyclopts import App
@@ -146,7 +146,7 @@ def make_app() -> App:
         name="tailwise",
         help="The workbench for long-tailed image data.",
         help_epilogue="`tailwise COMMAND --help` says more. Start with: tailwise demo",
-        default_parameter=Parameter(negative=""),
+        default_parameter=Parameter(negative="", show_default=_shown),
         help_format="plaintext",
         version=__version__,
         print_error=False,
@@ -157,6 +157,11 @@ def make_app() -> App:
     for name, (place, help_line, examples) in COMMANDS.items():
         app.command(place, name=name, help=help_line, help_epilogue="\n".join(("Examples:", *(f"  {line}" for line in examples))))
     return app
+
+
+def _shown(default: Any) -> str | None:
+    """Give a default as help shows it: what is not given, off or empty shows none."""
+    return None if default is None or default is False or default == () else str(default)
 
 
 def _usage(error: Exception, words: Sequence[str]) -> str:

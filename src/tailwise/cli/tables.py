@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from tailwise.data import Manifest
     from tailwise.evaluation import Evaluation, Summary
 
-WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
+WIDE = 160
+"""Columns that a table of figures may take on any terminal."""
+
+WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE
 """A terminal's own width; into a file or a pipe nothing is folded at eighty columns."""
 
 console = Console(highlight=False, width=WIDTH)
@@ -46,7 +49,7 @@ def print_summary(summary: Summary) -> None:
         table.add_column(column, justify="right", no_wrap=True)
     for row in summary.rows:
         table.add_row(Text(row.name), *(str(row.cells[column]) for column in summary.columns))
-    console.print(table)
+    console.print(table, width=max(console.width, WIDE), crop=False)  # a figure is never cut: a narrow terminal folds the line
     say(summary.caption)
     for row in summary.rows:
         if row.note:
