@@ -276,3 +276,10 @@ def test_any_bytes_give_a_manifest_or_one_line(table, content, headed):
         said = str(error)
     assert "\n" not in said
     assert said or found.rows.height > 0
+
+
+def test_a_quote_that_never_closes_swallows_no_row(tmp_path):
+    """Quotation marks that are meant as letters would join two rows into one."""
+    (tmp_path / "t.tsv").write_text('path\tlabel\na.png\t"a\nb.png\tb"\nc.png\tc\n')
+    with pytest.raises(BadData, match="row 3 has a field with a line break or a tab in it"):
+        read(tmp_path / "t.tsv")

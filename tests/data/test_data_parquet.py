@@ -209,3 +209,10 @@ def test_tables_that_are_none_are_refused(tmp_path, table, message):
 def test_root_means_nothing_for_images_in_the_table(hub, tmp_path):
     with pytest.raises(BadValue, match="leave root out"):
         read(hub, root=tmp_path)
+
+
+def test_files_that_name_the_classes_otherwise_are_refused(hub):
+    """The same number would mean another class in each file."""
+    write_shard(hub / "data/test-00000-of-00001.parquet", [60], [0], names=list(reversed(NAMES)))
+    with pytest.raises(BadData, match="name the classes otherwise"):
+        read(hub)

@@ -167,8 +167,11 @@ def test_what_exists_is_refused_and_force_replaces_only_what_carries_our_card(pe
     write_folder(whole, out)
     with pytest.raises(OutputExists, match="pass --force"):
         write_folder(whole, out)
-    (out / "left over.txt").write_text("")
     smaller = whole.replace(rows=whole.rows.head(3))
+    (out / "train" / "mine.txt").write_text("")
+    with pytest.raises(OutputExists, match=r"1 files that were added .*: train/mine\.txt"):
+        write_folder(smaller, out, force=True)
+    (out / "train" / "mine.txt").unlink()
     write_folder(smaller, out, force=True)
     assert files_below(out) == {"manifest.parquet", "card.json", *read(out).rows["path"]}
     assert read(out).identity == smaller.identity
@@ -232,3 +235,35 @@ def test_pixels_are_read_alike_from_the_folder_and_from_the_array(tmp_path):
         np.testing.assert_array_equal(
             read_pixels(tmp_path / "out" / row["path"], channels=1), whole.arrays["images"][int(row["id"].split("/")[1])]
         )
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_a_folder_is_never_replaced_by_what_leads_back_into_it(pets, tmp_path, link):
+    """Links to a built folder, written over it by force, would be all that is left of the images."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    write_folder(read(pets), first)
+    write_folder(read(first), second, link=True)
+    before = {p: p.read_bytes() for p in first.rglob("*") if p.is_file()}
+    with pytest.raises(BadValue, match="holds images of"):
+        write_folder(read(second), first, link=link, force=True)
+    assert {p: p.read_bytes() for p in first.rglob("*") if p.is_file()} == before
+
+
+def test_an_image_that_changed_after_building_is_noticed(pets, tmp_path):
+    out = tmp_path / "out"
+    written = write_folder(read(pets), out)
+    cache = tmp_path / "hashes"
+    assert read(out).with_content(cache).identity == written.identity
+    Image.new("RGB", (7, 7)).save(out / "train" / "cat" / "b.png")
+    with pytest.raises(BadData, match=r"1 images have changed since their manifest was made: train/cat/b\.png"):
+        read(out).with_content(cache)
+
+
+def test_a_picture_of_an_array_that_changed_after_building_is_noticed(make_set, tmp_path):
+    out = tmp_path / "out"
+    write_folder(make_set([4, 4]), out)
+    assert len(read(out).with_content(tmp_path / "hashes").rows) == 8
+    changed = sorted(out.rglob("*.png"))[3]
+    Image.new("L", (8, 8), 77).save(changed)
+    with pytest.raises(BadData, match="1 images have changed"):
+        read(out).with_content(tmp_path / "hashes")

@@ -32,6 +32,11 @@ def hash_file(file: str) -> str:
     return digest.hexdigest()
 
 
+def hash_bytes(data: bytes) -> str:
+    """Hash bytes as `hash_file` does those of a file."""
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).hexdigest()
+
+
 def hash_rows(array: np.ndarray, rows: np.ndarray) -> list[str]:
     """Hash rows of an array: dtype, shape of one row, and bytes in C order, little-endian."""
     little = array.dtype.newbyteorder("<")
@@ -108,6 +113,28 @@ def content_of(rows: pl.DataFrame, root: Path | None, arrays: Mapping[str, np.nd
         inside = (rows["container"] == name).fill_null(False).to_numpy() & missing
         content[inside] = hash_rows(array, rows["row"].filter(pl.Series(inside)).to_numpy())
     return pl.Series("content", content.tolist(), dtype=pl.String)
+
+
+WRITTEN = "written"
+"""Column of a manifest: the hash of the file that an array's row was written to, where that is no copy."""
+
+
+def check_files(rows: pl.DataFrame, root: Path | None, cache: Path) -> None:
+    """Refuse image files that are no longer those that a manifest describes.
+
+    Raises:
+        BadData: files that have changed or are missing; all are counted, five named.
+    """
+    in_files = rows.filter(pl.col("path").is_not_null())
+    if in_files.is_empty():
+        return
+    base = os.path.abspath(root or ".")
+    expected = pl.coalesce(WRITTEN, "content") if WRITTEN in rows.columns else pl.col("content")
+    found = pl.Series("found", hash_files([os.path.join(base, p) for p in in_files["path"]], cache), dtype=pl.String)
+    changed = in_files.with_columns(found).filter(pl.col("found") != expected)["path"].to_list()
+    if changed:
+        named = first_five(changed)
+        raise BadData(f"{len(changed):,} images have changed since their manifest was made: {named}; read or build the data again")
 
 
 def identity_of(rows: pl.DataFrame, classes: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ import polars as pl
 from tailwise.counts import ClassCounts
 from tailwise.data.columns import SPLITS, check_classes, check_rows, conform
 from tailwise.data.containers import Kind, kind_of, read_only
-from tailwise.data.content import content_of, identity_of
+from tailwise.data.content import check_files, content_of, identity_of
 from tailwise.errors import BadData, BadValue
 
 
@@ -106,7 +106,7 @@ class Manifest:
         return identity_of(self.with_content().rows, self.classes)
 
     def with_content(self, cache: Path | None = None) -> Manifest:
-        """Fill the column `content`; rows that have a hash keep it.
+        """Fill the column `content`; rows that have a hash keep it, and with a cache their files are looked at again.
 
         Args:
             cache: folder in which hashes of files are kept by path, size and time of change; None hashes every file.
@@ -116,6 +116,8 @@ class Manifest:
             Unwritable: the cache folder cannot be written.
         """
         if "content" in self.rows.columns and not self.rows["content"].null_count():
+            if cache is not None:
+                check_files(self.rows, self.root, cache)
             return self
         return self.replace(rows=self.rows.with_columns(content_of(self.rows, self.root, self.arrays, cache)))
 

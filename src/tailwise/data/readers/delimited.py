@@ -74,6 +74,8 @@ def _parse(file: Path, text: str) -> tuple[list[str], list[int], list[list[str]]
             if len(fields) != len(header):
                 hint = " (a delimiter inside a field needs quotes)" if len(fields) > len(header) else ""
                 raise BadData(f"{file}: row {reader.line_num} has {len(fields)} fields, expected {len(header)}{hint}; correct the row")
+            if any("\n" in field or "\r" in field or "\t" in field for field in fields):
+                raise BadData(f"{file}: row {reader.line_num} has a field with a line break or a tab in it; correct its quotes")
             lines.append(reader.line_num)
             rows.append(fields)
     except csv.Error as error:

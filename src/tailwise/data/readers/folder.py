@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
 from tailwise.data.columns import SPLITS
-from tailwise.data.images import is_image_name, survey
+from tailwise.data.images import survey
 from tailwise.data.listing import first_five
 from tailwise.data.manifest import Manifest
+from tailwise.data.walk import Tally, entries, image_paths
 from tailwise.errors import BadData
 
 _SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-
-
-@dataclass
-class _Tally:
-    """What was met on the way and is said in the provenance."""
-
-    links: int = 0
-    loops: list[str] = field(default_factory=list)
-    others: list[str] = field(default_factory=list)
-    strays: list[str] = field(default_factory=list)
-
-    def lines(self) -> list[str]:
-        said = []
-        if self.links:
-            said.append(f"followed {self.links:,} symbolic links")
-        if self.loops:
-            said.append(f"skipped {len(self.loops):,} links that lead back into themselves: {first_five(sorted(self.loops))}")
-        if self.others:
-            said.append(f"skipped {len(self.others):,} files that are no images: {first_five(sorted(self.others))}")
-        if self.strays:
-            said.append(f"skipped {len(self.strays):,} images that lie in no class folder: {first_five(self.strays)}")
-        return said
 
 
 def read_folder(root: Path | str) -> Manifest:
@@ -55,7 +32,7 @@ def read_folder(root: Path | str) -> Manifest:
             image's ending and are none (all counted), or a name that is not UTF-8.
     """
     root = Path(root)
-    tally = _Tally()
+    tally = Tally()
     found = _find(root, tally)
     _refuse_odd_names(root, [path for path, _, _ in found])
     survey([root / path for path, _, _ in found])
@@ -77,14 +54,14 @@ def read_folder(root: Path | str) -> Manifest:
     return Manifest(rows, tuple(classes), root, {}, name, (summary, *tally.lines()))
 
 
-def _find(root: Path, tally: _Tally) -> list[tuple[str, str, str]]:
+def _find(root: Path, tally: Tally) -> list[tuple[str, str, str]]:
     """List (path, class, split) of every image, sorted by path."""
     if not os.path.isdir(root):
         raise BadData(f"{root}: no such folder; give a folder with one folder a class")
     splits = _split_folders(root)
     depth = 2 if splits else 1  # folders above an image's own: split and class, or class alone
     found = []
-    for path in sorted(_image_paths(root, tally)):
+    for path in sorted(image_paths(root, tally)):
         parts = path.split("/")
         if len(parts) <= depth:
             tally.strays.append(path)
@@ -100,7 +77,7 @@ def _find(root: Path, tally: _Tally) -> list[tuple[str, str, str]]:
 
 
 def _visible_folders(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in _entries(folder) if entry.is_dir())
+    return sorted(entry.name for entry in entries(folder) if entry.is_dir())
 
 
 def _split_folders(root: Path) -> dict[str, str]:
@@ -127,35 +104,6 @@ def _empty_classes(root: Path) -> set[str]:
     """Class folders, whether they have images or not."""
     splits = _split_folders(root)
     return {name for top in (splits or {"": ""}) for name in _visible_folders(root / top)}
-
-
-def _image_paths(root: Path, tally: _Tally) -> Iterator[str]:
-    """Walk below `root`, links included, and yield the paths of files that are named like images."""
-    todo = [("", frozenset({os.path.realpath(root)}))]
-    while todo:
-        below, above = todo.pop()
-        for entry in _entries(root / below):
-            path = f"{below}/{entry.name}" if below else entry.name
-            tally.links += entry.is_symlink()
-            if entry.is_dir():
-                real = os.path.realpath(entry.path) if entry.is_symlink() else None
-                if real in above:
-                    tally.loops.append(path)
-                else:
-                    todo.append((path, above | {real or os.path.realpath(entry.path)}))
-            # A dangling link is given on, to be refused by name; a pipe or device must never be opened.
-            elif is_image_name(entry.name) and (entry.is_file() or not os.path.exists(entry.path)):
-                yield path
-            else:
-                tally.others.append(path)
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
-    except OSError as error:
-        raise BadData(f"{folder}: cannot be opened ({error.strerror}); give leave to read it, or remove it") from error
 
 
 def _refuse_odd_names(root: Path, paths: list[str]) -> None:

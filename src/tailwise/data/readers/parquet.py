@@ -73,6 +73,9 @@ def read_parquet(source: Path | str, root: Path | str | None = None, columns: st
     _refuse_missing_shards(files)
     schema = _common_schema(files)
     names = _class_names(files[0])
+    other = next((file for file in files[1:] if _class_names(file) != names), None)
+    if other is not None:
+        raise BadData(f"{other}: its metadata name the classes otherwise than {files[0].name}; write both with the same class names")
     given = parse_columns(columns)
     image = _image_column(schema, given)
     roles = find_roles(list(schema), given, source, image)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import polars as pl
 
+from tailwise.data.content import WRITTEN, hash_bytes
 from tailwise.data.listing import first_five
 from tailwise.data.manifest import Manifest
 from tailwise.data.png import encode_png
-from tailwise.data.storage import check_made, read_card, write_files
+from tailwise.data.storage import CARD, TABLE, check_made, read_card, write_files
 from tailwise.data.writers.names import unique_names
 from tailwise.errors import BadData, BadValue, OutputExists
 from tailwise.store import Store, replace_folder, whole_folder
@@ -71,6 +72,16 @@ def check_replaceable(dest: Path, force: bool) -> None:
         is_ours = False
     if not is_ours:
         raise OutputExists(f"{dest} carries no card of tailwise, so --force does not replace it; give the name of another folder")
+    added = sorted(_files_in(dest) - {TABLE, CARD, *Manifest.load(dest).rows["path"].drop_nulls()})
+    if added:
+        raise OutputExists(
+            f"{dest} holds {len(added):,} files that were added after it was built, which --force would delete: {first_five(added)}; "
+            "move them, or give the name of another folder"
+        )
+
+
+def _files_in(folder: Path) -> set[str]:
+    return {os.path.relpath(os.path.join(top, name), folder).replace(os.sep, "/") for top, _, names in os.walk(folder) for name in names}
 
 
 def _check_place(manifest: Manifest, dest: Path, link: bool) -> None:
@@ -78,7 +89,7 @@ def _check_place(manifest: Manifest, dest: Path, link: bool) -> None:
     if manifest.root is None:
         return
     root, place = os.path.realpath(manifest.root), os.path.realpath(dest)
-    if any(is_inside(os.path.join(root, path), place) for path in manifest.rows["path"].drop_nulls()):
+    if any(is_inside(os.path.realpath(os.path.join(root, path)), place) for path in manifest.rows["path"].drop_nulls()):
         raise BadValue(f"{dest} holds images of {manifest.name!r} itself; write to another folder")
     if is_inside(place, root) and _is_of_class_folders(manifest):
         raise BadValue(f"{dest} lies inside {manifest.root}, where the images of {manifest.name!r} are; write to a folder outside")
@@ -132,15 +143,20 @@ def _how(manifest: Manifest, link: bool) -> str:
 def _fill(draft: Path, source: Manifest, written: Manifest, link: bool) -> None:
     base = os.path.realpath(source.root or ".")
     rows = source.rows.sort("id").select("path", "container", "row")
+    written_hashes: list[str | None] = []
     for folder in {new.rsplit("/", 1)[0] for new in written.rows["path"]}:
         (draft / folder).mkdir(parents=True)
     for (path, container, row), new in zip(rows.iter_rows(), written.rows["path"], strict=True):
         if path is None:
-            (draft / new).write_bytes(encode_png(source.arrays[container][row]))
+            data = encode_png(source.arrays[container][row])
+            (draft / new).write_bytes(data)
+            written_hashes.append(hash_bytes(data))
         else:
             _take(os.path.join(base, path), draft / new, link)
+            written_hashes.append(None)
     assert written.root is not None
-    write_files(written, draft, written.root)
+    # What an array's row holds is its content; the file that it becomes has a hash of its own, by which a later change is seen.
+    write_files(written.replace(rows=written.rows.with_columns(pl.Series(WRITTEN, written_hashes, dtype=pl.String))), draft, written.root)
 
 
 def _take(file: str, new: Path, link: bool) -> None:

@@ -1,0 +1,76 @@
+"""Walking through folders for images: links are followed once, hidden files left alone, pipes and devices never opened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tailwise.data.images import is_image_name
+from tailwise.data.listing import first_five
+from tailwise.errors import BadData
+
+
+@dataclass
+class Tally:
+    """What was met on the way.
+
+    Attributes:
+        links: symbolic links that were followed.
+        loops: links that lead back into themselves.
+        others: files that are no images.
+        strays: images where none were expected; the caller fills it.
+    """
+
+    links: int = 0
+    loops: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    strays: list[str] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """Say it, a sentence a thing."""
+        said = []
+        if self.links:
+            said.append(f"followed {self.links:,} symbolic links")
+        if self.loops:
+            said.append(f"skipped {len(self.loops):,} links that lead back into themselves: {first_five(sorted(self.loops))}")
+        if self.others:
+            said.append(f"skipped {len(self.others):,} files that are no images: {first_five(sorted(self.others))}")
+        if self.strays:
+            said.append(f"skipped {len(self.strays):,} images that lie in no class folder: {first_five(self.strays)}")
+        return said
+
+
+def image_paths(root: Path, tally: Tally) -> Iterator[str]:
+    """Walk below `root`, links included, and yield the paths of files that are named like images, relative to `root`.
+
+    Raises:
+        BadData: a folder that cannot be opened.
+    """
+    todo = [("", frozenset({os.path.realpath(root)}))]
+    while todo:
+        below, above = todo.pop()
+        for entry in entries(root / below):
+            path = f"{below}/{entry.name}" if below else entry.name
+            tally.links += entry.is_symlink()
+            if entry.is_dir():
+                real = os.path.realpath(entry.path) if entry.is_symlink() else None
+                if real in above:
+                    tally.loops.append(path)
+                else:
+                    todo.append((path, above | {real or os.path.realpath(entry.path)}))
+            # A dangling link is given on, to be refused by name; a pipe or device must never be opened.
+            elif is_image_name(entry.name) and (entry.is_file() or not os.path.exists(entry.path)):
+                yield path
+            else:
+                tally.others.append(path)
+
+
+def entries(folder: Path) -> list[os.DirEntry[str]]:
+    """List what is in a folder by name, hidden things left out."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
+    except OSError as error:
+        raise BadData(f"{folder}: cannot be opened ({error.strerror}); give leave to read it, or remove it") from error
