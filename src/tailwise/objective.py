@@ -332,8 +332,10 @@ def weighted(term: Term, row_weights: Tensor | None) -> Term:
     """Multiply a term's weights by those of its rows; the divisor counts rows by their weight too."""
     if row_weights is None:
         return term
-    weights = row_weights if term.weights is None else row_weights * term.weights
-    return Term(term.values, weights, "weights" if term.weights is None else term.divisor, term.factor)
+    if term.divisor == "weights" and term.weights is not None:
+        return Term(term.values, row_weights * term.weights, "weights", term.factor)
+    values = term.values if term.weights is None else term.weights * term.values
+    return Term(values, row_weights, "weights", term.factor)
 
 
 def as_counts(counts: Any) -> Tensor:

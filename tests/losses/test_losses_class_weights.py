@@ -232,3 +232,32 @@ def test_class_balanced_mean_over_rows_is_the_recorded_one_times_the_batchs_mean
         mean_weight = (raw * len(counts) / raw.sum())[targets].mean()
         made = ClassWeighted(CE, counts, beta, divisor="rows")(torch.tensor(record["inputs"]["logits"], dtype=torch.float64), targets)
         assert made.item() == pytest.approx(record["loss"] * mean_weight.item(), rel=1e-9)
+
+
+@pytest.mark.limit
+@pytest.mark.parametrize("divisor", ["rows", "weights"])
+def test_rows_with_weights_of_their_own_keep_the_limit(divisor):
+    """With class weights of 1, rows of any weight are those of cross-entropy, whatever the sum is divided by."""
+    from tailwise.objective import Sample, supervised
+
+    torch.manual_seed(0)
+    logits, targets = torch.randn(6, 3, dtype=torch.float64), torch.tensor([0, 1, 2, 2, 0, 1])
+    sample = Sample(
+        (torch.zeros(6, 1),), targets, torch.arange(6), {"weight": torch.tensor([0.5, 2.0, 1.0, 0.5, 3.0, 0.25], dtype=torch.float64)}
+    )
+    of = [supervised(c, logits, sample) for c in (ClassWeighted(CrossEntropyLoss(), (9, 4, 1), 0.0, divisor=divisor), CrossEntropyLoss())]
+    ours, plain = (float(term.numerator() / term.denominator()) for term in of)
+    assert ours == pytest.approx(plain, abs=1e-12)
+
+
+def test_rows_with_weights_are_divided_by_their_own_weights_over_rows():
+    """By hand: sum r w L / sum r, with class weights w and row weights r."""
+    from tailwise.objective import Sample, supervised
+
+    logits, targets = torch.tensor([[2.0, 0.0], [0.0, 1.0]], dtype=torch.float64), torch.tensor([0, 1])
+    criterion = ClassWeighted(CrossEntropyLoss(), (9, 1), 0.9, divisor="rows")
+    weights, rows = criterion.class_weights, torch.tensor([1.0, 3.0], dtype=torch.float64)
+    losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    term = supervised(criterion, logits, Sample((logits,), targets, torch.arange(2), {"weight": rows}))
+    expected = (rows[0] * weights[0] * losses[0] + rows[1] * weights[1] * losses[1]) / 4
+    assert float(term.numerator() / term.denominator()) == pytest.approx(float(expected), abs=1e-12)
