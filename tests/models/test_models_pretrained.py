@@ -20,8 +20,8 @@ from tailwise.models import (
     LinearHead,
     Preprocessing,
     Weights,
-    backbone,
     build,
+    empty_body,
     frozen_body,
     is_pretrained,
     preprocessing,
@@ -106,15 +106,15 @@ def one_line(error: TailwiseError) -> str:
 def test_weights_are_adapted_as_timm_adapts_them(files, name, channels):
     """At 64 pixels: a ViT's position embedding, trained at 224, is resized; a first convolution takes 1, 3 or 4 channels."""
     file, x = trained(files, name), images(channels=channels)
-    torch.testing.assert_close(backbone(f"{name}@{file}", (64, 64, channels))(x), as_timm_loads(name, file, x))
+    torch.testing.assert_close(frozen_body(f"{name}@{file}", (64, 64, channels))(x), as_timm_loads(name, file, x))
 
 
 @pytest.mark.limit
 @pytest.mark.parametrize("name", [SMALL, "vit_tiny_patch16_224"])
 def test_one_channel_equals_three_equal_ones(files, name):
     grey, name = images(channels=1), f"{name}@{trained(files, name)}"
-    colour = backbone(name, (64, 64, 3))(grey.expand(-1, 3, -1, -1))
-    torch.testing.assert_close(backbone(name, (64, 64, 1))(grey), colour, rtol=1e-4, atol=1e-4)
+    colour = frozen_body(name, (64, 64, 3))(grey.expand(-1, 3, -1, -1))
+    torch.testing.assert_close(frozen_body(name, (64, 64, 1))(grey), colour, rtol=1e-4, atol=1e-4)
 
 
 def wrapped(kind: str, tensors: dict[str, Tensor]) -> object:
@@ -142,7 +142,7 @@ def test_torch_s_files_are_read_however_they_are_wrapped(files, tmp_path, kind, 
 
 def test_halves_become_floats(files, tmp_path):
     torch.save(wrapped("half", read_tensors(weights_of_file(trained(files, SMALL), ""))), tmp_path / "half.pth")
-    body = backbone(f"{SMALL}@{tmp_path / 'half.pth'}", (32, 32, 3))
+    body = frozen_body(f"{SMALL}@{tmp_path / 'half.pth'}", (32, 32, 3))
     assert {p.dtype for p in body.parameters()} == {torch.float32}
 
 
@@ -222,7 +222,7 @@ def test_weights_by_name_are_found_in_their_folder(files, places, suffix):
     net = resolve(Net(), TAGGED)
     assert net.backbone == SMALL
     assert (net.weights.name, net.weights.path) == (TAGGED, place)
-    torch.testing.assert_close(backbone(TAGGED, (32, 32, 3))(images(32)), as_timm_loads(SMALL, file, images(32)))
+    torch.testing.assert_close(frozen_body(TAGGED, (32, 32, 3))(images(32)), as_timm_loads(SMALL, file, images(32)))
 
 
 def test_weights_by_name_are_found_in_the_hub_s_cache(files, places):
@@ -277,14 +277,14 @@ def test_bad_files_are_refused_in_one_line(tmp_path):
         place = tmp_path / name
         place.mkdir() if content == "folder" else content is not None and place.write_bytes(content)
         with pytest.raises(BadData, match=said) as refused:
-            backbone(f"{SMALL}@{place}", (32, 32, 3))
+            frozen_body(f"{SMALL}@{place}", (32, 32, 3))
         assert str(place) in one_line(refused.value)
 
 
 def test_objects_are_not_unpickled(tmp_path):
     torch.save({"state_dict": Planted()}, tmp_path / "planted.pth")
     with pytest.raises(BadData, match="unpickling runs code") as refused:
-        backbone(f"{SMALL}@{tmp_path / 'planted.pth'}", (32, 32, 3))
+        frozen_body(f"{SMALL}@{tmp_path / 'planted.pth'}", (32, 32, 3))
     one_line(refused.value)
     assert not Planted.ran
 
@@ -293,7 +293,7 @@ def test_objects_are_not_unpickled(tmp_path):
 def test_files_without_weights_are_refused(tmp_path, content):
     torch.save(content, tmp_path / "w.pth")
     with pytest.raises(BadData, match="holds no weights") as refused:
-        backbone(f"{SMALL}@{tmp_path / 'w.pth'}", (32, 32, 3))
+        frozen_body(f"{SMALL}@{tmp_path / 'w.pth'}", (32, 32, 3))
     one_line(refused.value)
 
 
@@ -309,7 +309,7 @@ def test_weights_of_another_architecture_say_how_many_tensors_fit(files, tmp_pat
         changed = {name: tensor for name, tensor in (tensors | change).items() if tensor is not None}
         save_file(changed, tmp_path / "w.safetensors")
         with pytest.raises(BadData, match="do not fit") as refused:
-            backbone(f"{SMALL}@{tmp_path / 'w.safetensors'}", (32, 32, 3))
+            frozen_body(f"{SMALL}@{tmp_path / 'w.safetensors'}", (32, 32, 3))
         assert f"{fit} of its {whole} tensors fit" in one_line(refused.value)
         assert said in str(refused.value)
 
@@ -317,14 +317,14 @@ def test_weights_of_another_architecture_say_how_many_tensors_fit(files, tmp_pat
 @pytest.mark.parametrize(("name", "into"), [("resnet10t", SMALL), (SMALL, "vit_tiny_patch16_224"), ("resnet10t", "convnext_atto")])
 def test_a_file_of_another_network_is_refused(files, name, into):
     with pytest.raises(BadData, match=f"do not fit {into}") as refused:
-        backbone(f"{into}@{trained(files, name)}", (32, 32, 3))
+        frozen_body(f"{into}@{trained(files, name)}", (32, 32, 3))
     one_line(refused.value)
 
 
 def test_old_files_may_be_without_counters(files, tmp_path):
     tensors = read_tensors(weights_of_file(trained(files, SMALL), ""))
     save_file({n: t for n, t in tensors.items() if not n.endswith("num_batches_tracked")}, tmp_path / "old.safetensors")
-    old, new = (backbone(f"{SMALL}@{file}", (32, 32, 3)) for file in (tmp_path / "old.safetensors", trained(files, SMALL)))
+    old, new = (frozen_body(f"{SMALL}@{file}", (32, 32, 3)) for file in (tmp_path / "old.safetensors", trained(files, SMALL)))
     assert torch.equal(old(images(32)), new(images(32)))
 
 
@@ -403,7 +403,7 @@ def lite0_of_timm() -> nn.Module:
 @pytest.mark.reference
 def test_lite0_gives_the_pooled_maps_of_its_last_block():
     model, x = lite0_of_timm(), images()
-    body = backbone("efficientnet-lite0", (64, 64, 3))
+    body = frozen_body("efficientnet-lite0", (64, 64, 3))
     with torch.no_grad():
         expected = model.blocks(model.bn1(model.conv_stem(x))).mean((2, 3))
     assert body.width == expected.shape[1] == 320
@@ -419,7 +419,7 @@ def test_lite0_knows_a_flower():
     x = torch.from_numpy((pixels - np.float32(said.mean)) / np.float32(said.std)).permute(2, 0, 1)[None]
     model = lite0_of_timm()
     with torch.no_grad():
-        top = model.bn2(model.conv_head(backbone("efficientnet-lite0", (224, 224, 3)).body(x)))
+        top = model.bn2(model.conv_head(frozen_body("efficientnet-lite0", (224, 224, 3)).body(x)))
         assert int(model.classifier(model.global_pool(top)).argmax()) == 985
 
 
@@ -437,7 +437,7 @@ def test_lite0_always_begins_from_its_weights():
 
 
 def test_a_frozen_body_never_learns(files):
-    body = backbone(f"{SMALL}@{trained(files, SMALL)}", (32, 32, 3))
+    body = frozen_body(f"{SMALL}@{trained(files, SMALL)}", (32, 32, 3))
     x = images(32)
     before = body(x)
     body.train()
@@ -451,14 +451,14 @@ def test_a_frozen_body_never_learns(files):
 
 def test_a_stored_frozen_body_needs_no_file(files):
     named = f"{SMALL}@{trained(files, SMALL)}"
-    body, again = backbone(named, (32, 32, 3)), frozen_body(f"{SMALL}@/gone.pth", (32, 32, 3))
+    body, again = frozen_body(named, (32, 32, 3)), empty_body(f"{SMALL}@/gone.pth", (32, 32, 3))
     again.load_state_dict(body.state_dict(), strict=True)
     assert torch.equal(again(images(32)), body(images(32)))
 
 
 def test_a_frozen_body_needs_weights():
     with pytest.raises(BadValue, match=r"resnet8.*no pre-trained weights"):
-        backbone("resnet8", (8, 8, 3))
+        frozen_body("resnet8", (8, 8, 3))
 
 
 def test_a_resolved_network_without_weights_can_be_built_to_be_filled(files):

@@ -198,3 +198,15 @@ def test_two_stages_carry_a_timm_body(run):
     outcome, logits = run("crt", recipe=on("mobilenetv3_small_050"))
     assert logits.shape == (20, 4)
     assert outcome.leg.net.backbone == "mobilenetv3_small_050"
+
+
+@pytest.mark.parametrize("name", ["convnext_atto", "ghostnet_100", "mobilenetv3_small_050", "vit_tiny_patch16_224", "resnet18"])
+def test_only_the_head_is_called_head(name):
+    """What cRT begins anew, and fine-tuning trains faster, is our head and nothing of the body."""
+    from fnmatch import fnmatchcase
+
+    from tailwise.methods.crt import HEAD
+
+    size = 224 if name.startswith("vit") else 64
+    made = build(resolve(Net(), name), (size, size, 3), 3)
+    assert [n for n in made.state_dict() if fnmatchcase(f"net.{n}", HEAD)] == ["head.weight", "head.bias"]

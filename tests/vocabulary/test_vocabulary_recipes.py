@@ -98,7 +98,7 @@ def test_finetune_trains_all_of_a_pre_trained_network_and_its_head_faster():
     made = load("recipe", "finetune")
     assert (made.net, made.pretrained, made.frozen, made.image_size) == ("efficientnet-lite0", True, False, 160)
     assert (made.epochs, made.batch_size, made.least_steps, made.clip) == (10, 32, 12, 1.0)
-    assert made.learn == (Learn("net.*head.*", rate=10.0), Learn())
+    assert made.learn == (Learn("net.head.*", rate=10.0), Learn())
     assert made.normalise is None
     second = made.part("second")
     assert second.optimiser.rate == pytest.approx(10 * made.optimiser.rate)  # a second stage's head, at the rate of the first's

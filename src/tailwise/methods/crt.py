@@ -10,7 +10,7 @@ from tailwise.method import About, Card, Learn, Method, Stage, Start, Stream, kn
 from tailwise.methods.ce import CE
 from tailwise.samplers.class_balanced import ClassBalancedSampler
 
-HEAD = "net.*head.*"
+HEAD = "net.head.*"
 
 
 @method(

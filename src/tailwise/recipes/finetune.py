@@ -18,9 +18,9 @@ RECIPE = Recipe(
     batch_size=32,
     least_steps=12,
     optimiser=AdamW(3e-4, weight_decay=0.05),
-    schedule=Cosine(warmup=1),
+    schedule=Cosine(warmup=2),
     augment=(ResizedCrop(smallest=0.5), Flip(), ColourJitter(0.2, 0.2, 0.2)),
-    learn=(Learn("net.*head.*", rate=10.0), Learn()),
+    learn=(Learn("net.head.*", rate=10.0), Learn()),
     clip=1.0,
     threads=2,
     sources={
