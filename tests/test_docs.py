@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from rich.console import Console
 
 from tailwise.catalogue import ENTRY_POINTS
-from tailwise.cli import run
+from tailwise.cli import run, tables
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
@@ -70,6 +71,7 @@ def own_folder(tmp_path, monkeypatch):
     """An empty folder, from which Python imports as it does where one works in it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TAILWISE_STORE", str(tmp_path / "store"))
+    monkeypatch.setattr(tables, "console", Console(highlight=False, width=tables.WIDE))  # whatever width another test has set
     monkeypatch.syspath_prepend(str(tmp_path))
     yield tmp_path
     for name, module in list(sys.modules.items()):

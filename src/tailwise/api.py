@@ -18,13 +18,13 @@ from tailwise.method import Method
 from tailwise.models import NETWORKS
 from tailwise.posthoc.foreign import adjust as adjust
 from tailwise.store import Store
-from tailwise.study.compare import Study, summarise_runs
+from tailwise.study.compare import Study
 from tailwise.study.compare import compare as run_comparison
 from tailwise.study.features import write_features
 from tailwise.study.places import default_run, default_study
 from tailwise.study.predict import Answer
 from tailwise.study.predict import predict as predict_images
-from tailwise.study.runs import Run, execute, run_key, standing
+from tailwise.study.runs import Run, execute, summarise_runs
 from tailwise.study.setup import make_manifest, make_setup
 from tailwise.study.words import DataWords, TrainingWords
 from tailwise.training import RunSettings
@@ -150,8 +150,7 @@ def train(
     setup = make_setup(data, [method_row(method, modifiers)], DataWords(groups=groups), training, store, all_data=all_data)
     row = setup.rows[0]
     folder = Path(out) if out is not None else default_run(setup, row, seed)
-    found = standing(folder, run_key(setup, row, seed), force)
-    return found or execute(setup.ready(), row, seed, folder, RunSettings(setup.store, setup.device), force)
+    return execute(setup, row, seed, folder, RunSettings(setup.store, setup.device), force)
 
 
 def compare(
@@ -191,8 +190,7 @@ def compare(
     training = TrainingWords(recipe, net, tuple(settings), device, threads)
     setup = make_setup(data, parse_rows(methods), DataWords(groups=groups), training, store)
     folder = Path(out) if out is not None else default_study(setup, range(seeds))
-    found = Study.standing(folder, setup, range(seeds))
-    return found or run_comparison(setup.ready(), range(seeds), folder, RunSettings(setup.store, setup.device), force)
+    return run_comparison(setup, range(seeds), folder, RunSettings(setup.store, setup.device), force)
 
 
 def predict(

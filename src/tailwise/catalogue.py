@@ -181,7 +181,7 @@ def load_file(path: Path | str) -> type[Method]:
     Raises:
         BadData: no such file, or it does not define exactly one method.
     """
-    path = Path(path).resolve()
+    given, path = str(path), Path(path).resolve()
     if not path.is_file():
         raise BadData(f"no file {path}; --method takes a name of `tailwise methods` or the path of a Python file")
     name = f"tailwise_user_{path.stem}_{hashlib.sha256(str(path.parent).encode()).hexdigest()[:8]}"
@@ -202,7 +202,7 @@ def load_file(path: Path | str) -> type[Method]:
     finally:
         sys.meta_path.remove(folder)
     made: type[Method] = _defined_in(module, "method")
-    made.catalogue_name = path.stem.replace("_", "-")
+    made.catalogue_name, made.catalogue_file = path.stem.replace("_", "-"), given
     return made
 
 
@@ -249,7 +249,7 @@ class Row:
     Attributes:
         method: the method, knobs set.
         modifiers: applied in order.
-        text: how one would type it.
+        text: what people call it, in tables and folders.
     """
 
     method: Method
@@ -265,6 +265,11 @@ class Row:
             taken[changed.sets] = name
         if not self.text:
             object.__setattr__(self, "text", "+".join(str(part) for part in (self.method, *self.modifiers)))
+
+    @property
+    def typed(self) -> str:
+        """The row as one types it again."""
+        return "+".join(part.typed for part in (self.method, *self.modifiers))
 
 
 def split_outside(text: str, separator: str) -> list[str]:
@@ -371,6 +376,19 @@ def _with_arguments(thing: Any, arguments: list[str], name: str) -> Any:
             raise UnknownName(f"preset of {name}", argument, thing.card.presets, see="A knob is set as in (knob=value).")
         settings |= thing.card.presets[argument]
     return with_knobs(thing, settings, name)
+
+
+def with_settled(row: str, settled: Mapping[str, Any]) -> str:
+    """Write a row, as one types it, with other values of its method's knobs; nothing is imported for it.
+
+    >>> with_settled("tau-norm(tau=val,base=ldam(scale=20))+sam", {"tau": 0.7})
+    'tau-norm(base=ldam(scale=20),tau=0.7)+sam'
+    """
+    method, *modifiers = split_outside(row, "+")
+    name, knobs = _name_and_arguments(method)
+    kept = [knob for knob in knobs if knob.partition("=")[0] not in settled]
+    written = ",".join([*kept, *(f"{knob}={value:g}" for knob, value in settled.items())])
+    return "+".join([f"{name}({written})" if written else name, *modifiers])
 
 
 def apply_settings(rows: Sequence[Row], settings: Sequence[str], recipe: Any) -> tuple[list[Row], Any]:

@@ -7,7 +7,7 @@ import math
 import types
 import typing
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import field
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -31,6 +31,8 @@ class Knobbed:
     """A frozen dataclass whose fields are knobs: coerced to their types and checked when it is made."""
 
     catalogue_name: ClassVar[str] = ""
+    catalogue_file: ClassVar[str] = ""
+    """Path of the user's file that it was loaded from, as it was given; empty where a name finds it."""
 
     def __post_init__(self) -> None:
         for name, (kind, knob_field) in knobs(type(self)).items():
@@ -45,9 +47,9 @@ class Knobbed:
     @property
     def typed(self) -> str:
         """The thing as one types it again: a user's own by the path of its file, which alone finds it."""
-        return self._written(lambda kind: getattr(kind, "file", "") or display_name(kind))
+        return self._written(lambda kind: kind.catalogue_file or display_name(kind))
 
-    def _written(self, name: Callable[[type], str]) -> str:
+    def _written(self, name: Callable[[type[Knobbed]], str]) -> str:
         changed = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if getattr(self, f.name) != default_of(f)}  # type: ignore[arg-type]
         knobs = [f"{k}={v._written(name) if isinstance(v, Knobbed) else 'none' if v is None else v}" for k, v in changed.items()]
         return name(type(self)) + (f"({','.join(knobs)})" if knobs else "")

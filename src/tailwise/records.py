@@ -13,6 +13,7 @@ from tailwise.errors import BadData
 RUN = "tailwise.run/1"
 STUDY = "tailwise.study/1"
 FEATURES = "tailwise.features/1"
+MADE_BY = {RUN: "train", STUDY: "compare", FEATURES: "features"}
 
 
 def plain(value: Any) -> Any:
@@ -36,9 +37,9 @@ def read_record(path: Path, schema: str) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise BadData(f"{path} is not there; expected a folder that `tailwise train` or `tailwise compare` made") from None
+        raise BadData(f"{path} is not there; expected a folder that `tailwise {MADE_BY[schema]}` made") from None
     except (OSError, ValueError) as error:
-        raise BadData(f"{path} cannot be read as JSON ({error}); the folder is damaged, run its command again with --force") from None
+        raise BadData(f"{path} cannot be read as JSON ({error}); it is damaged, let `tailwise {MADE_BY[schema]}` make another") from None
     if not isinstance(record, dict) or record.get("schema") != schema:
         found = record.get("schema") if isinstance(record, dict) else type(record).__name__
         raise BadData(f"{path} has schema {found!r}, expected {schema!r}; it comes from another command or version")

@@ -147,8 +147,5 @@ def test_photographs_of_another_store_cost_again(photos, tmp_path, monkeypatch):
 
 def test_it_is_said_in_words_with_its_parts():
     said = str(Estimate(features=100.0, images=1234, training=30.0, leaving=1.0))
-    assert (
-        said
-        == "about 3 min: about 2 min for the features of 1,234 images, about 30 s of training, a few seconds for predictions and folders"
-    )
+    assert said == "about 3 min (about 2 min for the features of 1,234 images, about 30 s for training)"
     assert Estimate(1.0, 2, 3.0, 4.0).seconds == 8.0

@@ -16,7 +16,7 @@ import tailwise as tw
 from photos import paint, random_weights
 from tailwise.errors import BadData, BadValue, OutputExists
 from tailwise.store import Store
-from tailwise.study import frozen as frozen_module
+from tailwise.study import extractor as frozen_module
 from tailwise.study.features import Features, write_features
 
 CPU = torch.device("cpu")
@@ -58,7 +58,7 @@ def test_ids_labels_and_splits_are_those_of_the_images(written, photos):
 
 
 def test_each_row_holds_the_features_of_its_own_image(written, photos):
-    frozen = frozen_module.describe_frozen("efficientnet-lite0", 32, CPU)
+    frozen = frozen_module.describe_extractor("efficientnet-lite0", 32, CPU)
     vectors = tw.read(written.folder)
     module = frozen.module()
     for row in vectors.rows.sample(6, seed=0).iter_rows(named=True):
@@ -82,7 +82,7 @@ def test_the_record_names_network_weights_and_preprocessing(written):
 
 
 def test_a_second_call_says_already_done_and_runs_no_network(written, photos, monkeypatch):
-    monkeypatch.setattr(frozen_module, "_forward", None)
+    monkeypatch.setattr(frozen_module, "forward", None)
     before = {p: p.stat().st_mtime_ns for p in written.folder.iterdir()}
     again = write_features(photos, size=32, out=written.folder)
     assert again.stood

@@ -18,8 +18,8 @@ from tailwise.data.images import read_pixels
 from tailwise.errors import BadData
 from tailwise.models.names import find_weights, parse
 from tailwise.store import Store
-from tailwise.study import frozen as frozen_module
-from tailwise.study.frozen import absent, describe_frozen, frozen_features
+from tailwise.study import extractor as frozen_module
+from tailwise.study.extractor import absent, describe_extractor, extract
 from tailwise.study.prepare import ordered, pixels_of
 from tailwise.study.runs import run_key
 from tailwise.study.setup import Setup, make_setup
@@ -33,7 +33,7 @@ SMALL = ("recipe.image_size=32", "recipe.epochs=2", "recipe.second.epochs=1")
 
 @pytest.fixture(scope="module")
 def lite0():
-    return describe_frozen(LITE0, SIZE, CPU)
+    return describe_extractor(LITE0, SIZE, CPU)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def computed(lite0, manifest, tmp_path_factory) -> tuple[np.ndarray, Path]:
 
 def features(frozen, manifest, store, progress=None) -> np.ndarray:
     contents = ordered(manifest.with_content())["content"].to_list()
-    return frozen_features(frozen, pixels_of(manifest, frozen.size), contents, store, CPU, progress)
+    return extract(frozen, pixels_of(manifest, frozen.size), contents, store, CPU, progress)
 
 
 def setup(source, store: Path, net: str | None = None, settings=SMALL, methods: str = "ce", **words) -> Setup:
@@ -65,13 +65,13 @@ def setup(source, store: Path, net: str | None = None, settings=SMALL, methods: 
 def seen_by(monkeypatch) -> list[int]:
     """Count the images that go through the network."""
     seen: list[int] = []
-    plain = frozen_module._forward
+    plain = frozen_module.forward
 
-    def watched(frozen, module, pixels, rows, device):
+    def watched(module, normalise, pixels, rows, device):
         seen.append(len(rows))
-        return plain(frozen, module, pixels, rows, device)
+        return plain(module, normalise, pixels, rows, device)
 
-    monkeypatch.setattr(frozen_module, "_forward", watched)
+    monkeypatch.setattr(frozen_module, "forward", watched)
     return seen
 
 
@@ -109,7 +109,7 @@ def test_a_second_call_computes_nothing_and_gives_the_same_bits(computed, lite0,
     def fail(*_):
         raise AssertionError("the network was run again")
 
-    monkeypatch.setattr(frozen_module, "_forward", fail)
+    monkeypatch.setattr(frozen_module, "forward", fail)
     monkeypatch.setattr(type(lite0), "module", fail)
     assert np.array_equal(features(lite0, manifest, Store(computed[1])), computed[0])
 
@@ -260,7 +260,7 @@ def test_what_is_done_is_said_without_computing_features(photos, tmp_path, monke
     def fail(*_):
         raise AssertionError("features were computed again")
 
-    monkeypatch.setattr(frozen_module, "_forward", fail)
+    monkeypatch.setattr(frozen_module, "forward", fail)
     assert tw.compare(tw.read(photos, split="60/20/20"), "ce,la", seeds=1, **words("study")).record == study.record
     assert tw.train(photos, "ce", **words("run")).record == run.record
 
@@ -298,3 +298,14 @@ def test_feature_vectors_are_standardised_by_their_training_rows_alone(tmp_path)
     assert rows.std(0) == pytest.approx(np.ones(4), abs=1e-5)
     everything = made.splits.rows["train"].packed.astype(np.float64)
     assert np.abs(everything.mean(0)).max() > 1e-3
+
+
+def test_the_code_that_prepares_pixels_is_in_the_key(lite0, monkeypatch):
+    from dataclasses import replace
+
+    from tailwise import specification
+
+    sources = dict(specification._package_sources())
+    changed = sources["tailwise.study.extractor"].replace("BATCH = 8", "BATCH = 9")
+    monkeypatch.setattr(specification, "_package_sources", lambda: {**sources, "tailwise.study.extractor": changed})
+    assert replace(lite0).key != lite0.key

@@ -14,7 +14,6 @@ from tailwise.study.words import DataWords, TrainingWords
 if TYPE_CHECKING:
     from rich.tree import Tree
 
-    from tailwise.catalogue import Row
     from tailwise.study.compare import Study
     from tailwise.study.estimate import Estimate
     from tailwise.study.setup import Setup
@@ -70,18 +69,22 @@ def compare(
         print_json(study_record(study))
     elif study is not None:
         print_study(study)
-        print_next(study, data, methods, reading, training)
+        print_next(study, data, reading, training)
 
 
 def run_study(setup: Setup, seeds: int, out: Path | None, force: bool, dry_run: bool, quiet: bool) -> Study | None:
-    """Say what will be run and at what cost, run it with progress; None where nothing is run."""
-    from tailwise.cli.progress import StepProgress, agreed, gently, image_progress
+    """Say what will be run and at what cost, and run it with progress.
+
+    Returns:
+        The study; None where only the plan was asked for, or where one said no to its cost.
+    """
+    from tailwise.cli.progress import agreed
+    from tailwise.cli.running import running
     from tailwise.cli.tables import print_json, say
     from tailwise.study.compare import Study, plan_study
     from tailwise.study.compare import compare as run_comparison
     from tailwise.study.estimate import estimate
     from tailwise.study.places import default_study
-    from tailwise.training import RunSettings
 
     folder = out or default_study(setup, range(seeds))
     standing = None if dry_run else Study.standing(folder, setup, range(seeds))
@@ -90,27 +93,20 @@ def run_study(setup: Setup, seeds: int, out: Path | None, force: bool, dry_run: 
             say(f"already done: {folder}")
         return standing
     plans, steps = plan_study(setup, range(seeds))
+    if not quiet:
+        print_plan(setup, seeds, plans, steps)
     cost = estimate(setup, range(seeds))
-    if quiet and dry_run:
+    if not quiet:
+        say(f"estimate: {cost}")
+    elif dry_run:
         print_json(plan_record(folder, plans, steps, cost))
-    elif not quiet:
-        print_plan(setup, seeds, plans, steps, cost)
     if dry_run or not agreed(cost.seconds):
         return None
-    bar, seen = image_progress("features of images")
-    with bar:
-        setup = setup.ready(seen)
-    progress = StepProgress(steps.ahead)
-
-    def begun(row: Row, seed: int) -> None:
-        progress.label(f"{row.text}, seed {seed}")
-
-    with gently() as interrupted, progress.bar:
-        settings = RunSettings(setup.store, setup.device, progress.watch, interrupted)
-        return run_comparison(setup, range(seeds), folder, settings, force, begun)
+    with running(setup, steps) as (ready, settings, label):
+        return run_comparison(ready, range(seeds), folder, settings, force, lambda row, seed: label(f"{row.text}, seed {seed}"))
 
 
-def print_plan(setup: Setup, seeds: int, plans: Mapping[str, Plan], steps: Steps, cost: Estimate) -> None:
+def print_plan(setup: Setup, seeds: int, plans: Mapping[str, Plan], steps: Steps) -> None:
     """Say in one line a stage what will happen, and what it costs."""
     from rich.text import Text
     from rich.tree import Tree
@@ -129,20 +125,19 @@ def print_plan(setup: Setup, seeds: int, plans: Mapping[str, Plan], steps: Steps
     shared = (
         f" instead of {steps.alone:,}, since equal parts are trained once" if steps.shared < steps.alone else ", no part of them shared"
     )
-    say(f"{steps.shared:,} steps{shared}{more}; the store has {steps.stored:,}")
-    say(f"estimate: {cost}")
+    say(f"{steps.shared:,} steps{shared}{more}; {steps.stored:,} of them are stored already")
 
 
-def _grow(tree: Tree, branch: Branch) -> None:
-    """Hang a line on the tree: what is trained, which rows end on it and where, which lines begin on it."""
+def _grow(tree: Tree, branch: Branch, before: int = 0) -> None:
+    """Hang a line on the tree: what is trained, which rows end on it, which lines begin on it; steps are counted from the root."""
     from rich.text import Text
 
-    start = f"from step {branch.at:,}: " if branch.at else ""
-    inner = tree.add(Text(start + branch.sentence))
+    first = before + branch.at
+    inner = tree.add(Text((f"from step {first:,}: " if first else "") + branch.sentence))
     for step, row in sorted(branch.ends):
-        inner.add(Text(f"at {step:,}: {row}", style="bold"))
+        inner.add(Text(f"at {first + step:,}: {row}", style="bold"))
     for child in sorted(branch.children, key=lambda child: child.at):
-        _grow(inner, child)
+        _grow(inner, child, first)
 
 
 def plan_record(folder: Path, plans: Mapping[str, Plan], steps: Steps, cost: Estimate) -> dict[str, Any]:
@@ -168,25 +163,31 @@ def print_study(study: Study) -> None:
     print_summary(study.summary())
     console.print()
     say(describe_choice(study.recommendation()))
-    say(f"Sharing: {study.saving()}.")
-    say(f"Study: {study.folder} (report.json, report.md, report.csv, runs/)")
+    say(f"sharing: {study.saving()}")
+    say(f"study: {study.folder} (report.json, report.md, report.csv, runs/)")
 
 
-def print_next(study: Study, data: str, methods: str, reading: DataWords, training: TrainingWords) -> None:
+def print_next(study: Study, data: str, reading: DataWords, training: TrainingWords) -> None:
     """Print the commands that use what was recommended, with the words of this one."""
-    from tailwise.cli.options import as_typed, typed
+    from tailwise.cli.options import typed
     from tailwise.cli.tables import say
 
     chosen = study.recommendation()
     if chosen is None:
         return
     recipe_alone = replace(training, settings=tuple(s for s in training.settings if s.startswith("recipe.")))  # knobs are in the row
-    words = typed(reading, recipe_alone, leave_out=("split", "split_seed"))
-    say("Next:")
-    if study.runs[chosen.row][0].record["data"]["kind"] == "images":
-        row = as_typed(chosen.row, methods)
-        say(f"  tailwise predict {quote(str(chosen.run))} IMAGES...{'' if row == chosen.row else f' --method {quote(row)}'}")
-    say(f"  tailwise train {quote(data)} --method {quote(as_typed(chosen.method, methods))} --all-data{words}")
+    words = typed(reading, recipe_alone, leave_out=("split",))
+    say("next:")
+    record = study.runs[chosen.row][0].record
+    if record["data"]["kind"] == "images":
+        say(f"  {predict_line(chosen.run, record)}")
+    say(f"  tailwise train {quote(data)} --method {quote(chosen.method)} --all-data{words}")
+
+
+def predict_line(folder: Path, record: Mapping[str, Any]) -> str:
+    """Write the command that predicts with a run; a user's own method is found by its file alone."""
+    own = "" if record["typed"] == record["method"] else f" --method {quote(record['typed'])}"
+    return f"tailwise predict {quote(str(folder))} IMAGES...{own}"
 
 
 def study_record(study: Study) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from tailwise.catalogue import expand, find, split_outside
+from tailwise.catalogue import expand, find
 from tailwise.data.names import ACCEPTED, NAMES
 from tailwise.errors import BadData, UnknownName
 from tailwise.study.words import DataWords, TrainingWords
@@ -40,22 +40,6 @@ def check_data(data: str) -> None:
     if data not in NAMES and not Path(data).exists():
         near = UnknownName("data set or path", data, NAMES)
         raise BadData(f"{near.args[0]} Give {ACCEPTED}, or the name of a data set.")
-
-
-def as_typed(row: str, words: str) -> str:
-    """Write a row as one types it again: a method of one's own is found by the path of its file alone.
-
-    Args:
-        row: its text.
-        words: rows as they were typed, separated by commas.
-
-    >>> as_typed("my-loss(width=2)+sam", "ce,./my_loss.py+sam"), as_typed("ce", "ce,./my_loss.py")
-    ('./my_loss.py(width=2)+sam', 'ce')
-    """
-    name = split_outside(row, "+")[0].partition("(")[0]
-    places = [split_outside(word, "+")[0].partition("(")[0].strip() for word in split_outside(words, ",")]
-    path = next((place for place in places if place.endswith(".py") and Path(place).stem.replace("_", "-") == name), name)
-    return path + row.removeprefix(name)
 
 
 def typed(*words: Any, leave_out: Sequence[str] = ()) -> str:

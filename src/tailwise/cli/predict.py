@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from tailwise.errors import BadData
+
 if TYPE_CHECKING:
     from tailwise.study.predict import Answer
 
@@ -41,6 +43,8 @@ def predict(
     from tailwise.study.predict import predict as ask
     from tailwise.study.runs import Run
 
+    if (run / "study.json").is_file():
+        raise BadData(f"{run} is a study; predict takes one of its runs, such as {_one_of(run)}")
     found = Run.load(run)
     bar, seen = image_progress("predicting")
     with bar:
@@ -49,6 +53,15 @@ def predict(
         print_json({"schema": "tailwise.answers/1", "run": str(run), "answers": [answer_record(answer) for answer in answers]})
     else:
         print_answers(answers)
+
+
+def _one_of(study: Path) -> Path:
+    """Give the run that a study recommends, or its first."""
+    from tailwise.study.compare import Study
+
+    found = Study.load(study)
+    chosen = found.recommendation()
+    return chosen.run if chosen else next((run.folder for runs in found.runs.values() for run in runs), study / "runs")
 
 
 def answer_record(answer: Answer) -> dict[str, object]:

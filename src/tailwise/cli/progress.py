@@ -90,4 +90,7 @@ def agreed(seconds: float) -> bool:
     if seconds <= LONG or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return True
     print("This is above an hour. Begin? [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    if sys.stdin.readline().strip().lower() in ("y", "yes"):
+        return True
+    print("not begun", file=sys.stderr)
+    return False

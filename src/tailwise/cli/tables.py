@@ -49,7 +49,7 @@ def print_summary(summary: Summary) -> None:
         table.add_column(column, justify="right", no_wrap=True)
     for row in summary.rows:
         table.add_row(Text(row.name), *(str(row.cells[column]) for column in summary.columns))
-    console.print(table, width=max(console.width, WIDE), crop=False)  # a figure is never cut: a narrow terminal folds the line
+    Console(highlight=False, width=max(console.width, WIDE)).print(table)  # a figure is never cut: a narrow terminal folds the line
     say(summary.caption)
     for row in summary.rows:
         if row.note:

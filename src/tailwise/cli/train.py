@@ -12,7 +12,6 @@ from tailwise.cli.options import Reading, Training, check_names
 from tailwise.study.words import DataWords, TrainingWords
 
 if TYPE_CHECKING:
-    from tailwise.study.estimate import Estimate
     from tailwise.study.runs import Run
     from tailwise.study.setup import Setup
     from tailwise.study.tree import Steps
@@ -62,46 +61,44 @@ def train(
 
     from tailwise.api import method_row
     from tailwise.cli.compare import plan_record
-    from tailwise.cli.progress import StepProgress, agreed, gently, image_progress
-    from tailwise.cli.tables import print_json
+    from tailwise.cli.progress import agreed, image_progress
+    from tailwise.cli.running import running
+    from tailwise.cli.tables import print_json, say
     from tailwise.study.estimate import estimate
     from tailwise.study.places import default_run
     from tailwise.study.runs import execute, run_key, standing
     from tailwise.study.setup import make_setup
     from tailwise.study.tree import count_steps
-    from tailwise.training import RunSettings
 
     bar, decoded = image_progress()
     with bar:
         setup = make_setup(data, [method_row(method, modifiers)], reading, training, progress=decoded, all_data=all_data)
     row = setup.rows[0]
     folder = out or default_run(setup, row, seed)
-    found = None if dry_run else standing(folder, run_key(setup, row, seed), force)
-    if found is None:
+    run = None if dry_run else standing(folder, run_key(setup, row, seed), force)
+    done = run is not None
+    if run is None:
         plan = setup.plan(row, seed)
-        steps, cost = count_steps([plan], setup.store), estimate(setup, [seed])
-        if json and dry_run:
+        steps = count_steps([plan], setup.store)
+        if not json:
+            print_plan(setup, seed, plan, steps)
+        cost = estimate(setup, [seed])
+        if not json:
+            say(f"  estimate: {cost}")
+        elif dry_run:
             print_json(plan_record(folder, {row.text: plan}, steps, cost))
-        elif not json:
-            print_plan(setup, seed, plan, steps, cost)
         if dry_run or not agreed(cost.seconds):
             return
-        bar, seen = image_progress("features of images")
-        with bar:
-            setup = setup.ready(seen)
-        progress = StepProgress(steps.ahead)
-        progress.label(row.text)
-        with gently() as interrupted, progress.bar:
-            run = execute(setup, row, seed, folder, RunSettings(setup.store, setup.device, progress.watch, interrupted), force)
-    else:
-        run = found
+        with running(setup, steps) as (ready, settings, label):
+            label(row.text)
+            run = execute(ready, row, seed, folder, settings, force)
     if json:
         print_json(run_record(run))
     else:
-        print_run(run, method, done=found is not None)
+        print_run(run, done)
 
 
-def print_plan(setup: Setup, seed: int, plan: Plan, steps: Steps, cost: Estimate) -> None:
+def print_plan(setup: Setup, seed: int, plan: Plan, steps: Steps) -> None:
     """Say in one line a stage what will happen."""
     from tailwise.cli.tables import print_data, say
 
@@ -109,16 +106,15 @@ def print_plan(setup: Setup, seed: int, plan: Plan, steps: Steps, cost: Estimate
     say(f"{setup.rows[0].text} on {setup.network}, recipe {setup.recipe.name}, seed {seed}:")
     for line in (*plan.sentences(), *(f"warning: {w}" for w in plan.warnings)):
         say(f"  {line}")
-    say(f"  {steps.shared:,} steps, of which the store has {steps.stored:,}")
-    say(f"  estimate: {cost}")
+    say(f"  {steps.shared:,} steps, {steps.stored:,} of them stored already")
 
 
-def print_run(run: Run, method: str, done: bool) -> None:
-    """Print the figures, where things are, and what comes next with the method as it was typed."""
-    from tailwise.cli.options import as_typed
+def print_run(run: Run, done: bool) -> None:
+    """Print the figures, where things are, and what comes next."""
+    from tailwise.cli.compare import predict_line
     from tailwise.cli.tables import print_evaluation, say
 
-    say("already done:" if done else f"trained {run.record['steps_trained']:,} of {run.record['steps']:,} steps:")
+    say("already done:" if done else f"trained {run.record['steps_trained']:,} of {run.record['steps']:,} steps")
     if run.record["posthoc"]:
         say(run.record["posthoc"])
     if run.is_measured:
@@ -126,12 +122,11 @@ def print_run(run: Run, method: str, done: bool) -> None:
     else:
         say("trained on all images, so nothing is left to measure on")
     say(f"run: {run.folder}")
+    say("next:")
     if run.record["data"]["kind"] == "images":
-        row = as_typed(run.record["method"], method)
-        said = "" if row == run.record["method"] else f" --method {quote(row)}"
-        say(f"next: tailwise predict {quote(str(run.folder))} IMAGES...{said}")
+        say(f"  {predict_line(run.folder, run.record)}")
     if run.is_measured:
-        say(f"{'also' if run.record['data']['kind'] == 'images' else 'next'}: tailwise report {quote(str(run.folder))}")
+        say(f"  tailwise report {quote(str(run.folder))}")
 
 
 def run_record(run: Run) -> dict[str, Any]:

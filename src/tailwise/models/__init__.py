@@ -4,10 +4,10 @@ Lives here: backbones, pre-trained weights, heads, branches. Not here: what a me
 values of our own networks are drawn (`training`). May import torch, torchvision, timm and the vocabulary.
 """
 
-from tailwise.models.build import build, resolve
+from tailwise.models.build import build, check_takes, resolve
 from tailwise.models.chain import Blocks, Branched, Branches, Chain
 from tailwise.models.describe import describe
-from tailwise.models.frozen import Frozen, backbone, frozen_body
+from tailwise.models.frozen import FrozenBody, empty_body, frozen_body
 from tailwise.models.heads import HEADS, CosineHead, LinearHead, NormalisedHead, ScaledLinearHead
 from tailwise.models.names import is_network, is_pretrained, names_near, preprocessing, pretrained_name, tags
 from tailwise.models.networks import NETWORKS
@@ -22,15 +22,16 @@ __all__ = [
     "Branches",
     "Chain",
     "CosineHead",
-    "Frozen",
+    "FrozenBody",
     "LinearHead",
     "NormalisedHead",
     "Preprocessing",
     "ScaledLinearHead",
     "Weights",
-    "backbone",
     "build",
+    "check_takes",
     "describe",
+    "empty_body",
     "frozen_body",
     "is_network",
     "is_pretrained",

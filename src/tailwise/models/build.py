@@ -6,6 +6,9 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import Any
 
+import torch
+from torch import nn
+
 from tailwise.errors import BadData, UnknownName
 from tailwise.method import Net
 from tailwise.models.chain import Branched, Chain
@@ -75,3 +78,23 @@ def make_body(net: Net, shape: tuple[int, ...]) -> Body:
         fitting = ", ".join(name for name, other in NETWORKS.items() if other.takes == takes)
         raise BadData(f"network {net.backbone!r} takes {network.takes}, and the data are {takes}; give --net one of {fitting}")
     return network.make(shape, net.weights)
+
+
+@torch.inference_mode()
+def check_takes(network: nn.Module, shape: tuple[int, ...]) -> None:
+    """Run one blank row through a network, so that a size that it cannot take is found before any work.
+
+    Args:
+        network: built, in any mode; it is left in eval mode.
+        shape: (height, width, channels) of images, or (width,) of feature vectors.
+
+    Raises:
+        BadData: the network fails on it.
+    """
+    blank = torch.zeros(1, *(shape if len(shape) == 1 else (shape[-1], *shape[:2])))
+    try:
+        network.eval()(blank)
+    except (RuntimeError, AssertionError, ValueError) as error:  # each network of timm's fails in its own way
+        size = " x ".join(map(str, shape[:2]))
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise BadData(f"the network cannot take images of {size} pixels ({reason}); set another --set recipe.image_size=224") from None

@@ -15,7 +15,7 @@ from tailwise.models.networks import Body
 from tailwise.models.weights import Weights
 
 
-class Frozen(Blocks):
+class FrozenBody(Blocks):
     """Blocks and pooling with pre-trained values, in eval mode for good.
 
     Attributes:
@@ -39,7 +39,7 @@ class Frozen(Blocks):
         return self.pool(self.body(images))
 
 
-def backbone(name: str, shape: tuple[int, ...]) -> Frozen:
+def frozen_body(name: str, shape: tuple[int, ...]) -> FrozenBody:
     """Make a frozen body with pre-trained weights; `preprocessing(name)` says how images are normalised for it.
 
     Args:
@@ -52,10 +52,10 @@ def backbone(name: str, shape: tuple[int, ...]) -> Frozen:
         BadData: weights that are not there or belong to another network, or images that it cannot take.
     """
     net = resolve(Net(), pretrained_name(name))
-    return Frozen(make_body(net, shape), net.weights)
+    return FrozenBody(make_body(net, shape), net.weights)
 
 
-def frozen_body(name: str, shape: tuple[int, ...]) -> Frozen:
+def empty_body(name: str, shape: tuple[int, ...]) -> FrozenBody:
     """Make the same body to be filled with the stored `state_dict()` of one; no file of weights is needed.
 
     Args:
@@ -63,6 +63,6 @@ def frozen_body(name: str, shape: tuple[int, ...]) -> Frozen:
         shape: (height, width, channels) of the images.
 
     Raises:
-        UnknownName, BadValue, BadData: as `backbone`, but for weights.
+        UnknownName, BadValue, BadData: as `frozen_body`, but for weights.
     """
-    return Frozen(make_body(Net(parse(name).net), shape))
+    return FrozenBody(make_body(Net(parse(name).net), shape))

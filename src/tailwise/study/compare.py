@@ -9,12 +9,12 @@ from typing import Any
 
 from tailwise.catalogue import Row
 from tailwise.errors import BadValue, OutputExists
-from tailwise.evaluation import Measured, Summary, summarise
+from tailwise.evaluation import Summary
 from tailwise.records import STUDY, plain, read_record
 from tailwise.specification import key_of
 from tailwise.store import PENDING, check_writable, json_bytes, whole_file, whole_folder, write_json, writing
 from tailwise.study.recommend import Recommendation, describe_choice, recommend
-from tailwise.study.runs import BACKBONE, Cache, Run, execute, frozen_bytes, run_key, slug
+from tailwise.study.runs import EXTRACTOR, Cache, Run, execute, run_key, slug, summarise_runs, write_extractor
 from tailwise.study.setup import Setup
 from tailwise.study.tree import Saving, Steps, count_steps, saving
 from tailwise.training import Plan, RunSettings
@@ -81,15 +81,6 @@ class Study:
         return self.summary().to_markdown()
 
 
-def summarise_runs(runs: Mapping[str, Sequence[Run]], split: str | None = None) -> Summary:
-    """Summarise rows of runs; the note of a row is how its post-hoc part was fitted, where it has one."""
-    rows = []
-    for text, found in runs.items():
-        notes = list(dict.fromkeys(run.record["posthoc"] for run in found if run.record["posthoc"]))
-        rows.append(Measured(text, [run.evaluate(split) for run in found], "; ".join(notes)))
-    return summarise(rows)
-
-
 def plan_study(setup: Setup, seeds: Sequence[int]) -> tuple[dict[str, Plan], Steps]:
     """Plan all rows: each row's plan for the first seed, and the tree of all lines."""
     plans = {(row.text, seed): setup.plan(row, seed) for seed in seeds for row in setup.rows}
@@ -108,7 +99,7 @@ def compare(
     """Run all rows over all seeds, and leave one table; what is finished is not run again.
 
     Args:
-        setup: data, recipe, rows; ready.
+        setup: data, recipe, rows; made ready where it is not.
         seeds: of the runs; a seed is the same initialisation, order and augmentation for every row.
         folder: where the study goes.
         settings: store, device, watcher.
@@ -119,13 +110,15 @@ def compare(
         OutputExists: the folder holds something else.
         Stopped, KeyboardInterrupt: on the way; the same call goes on.
     """
+    if (finished := Study.standing(folder, setup, seeds)) is not None:
+        return finished
+    setup = setup.ready()
     _claim(folder, setup, _record(setup, seeds), force)
-    backbone = f"../../{BACKBONE}" if setup.frozen is not None else None
     shared: Cache = {}
     for seed in seeds:
         for row in setup.rows:
             begun(row, seed)
-            execute(setup, row, seed, folder / "runs" / _run_name(row, seed), settings, shared=shared, backbone=backbone)
+            execute(setup, row, seed, folder / "runs" / _run_name(row, seed), settings, shared=shared, extractor=f"../../{EXTRACTOR}")
         shared.clear()
     study = Study.load(folder)
     write_report(study)
@@ -182,8 +175,7 @@ def _claim(folder: Path, setup: Setup, record: Mapping[str, Any], force: bool) -
 
     def fill(place: Path) -> None:
         (place / "splits.csv").write_bytes(table.write_csv().encode())
-        if setup.frozen is not None:
-            (place / BACKBONE).write_bytes(frozen_bytes(setup))
+        write_extractor(setup, place)
         (place / "study.json").write_bytes(json_bytes(record))
 
     if not (folder / "study.json").is_file():

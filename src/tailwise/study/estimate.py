@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tailwise.study.frozen import absent, seconds_an_image
+from tailwise.study.extractor import absent, seconds_an_image
 from tailwise.study.prepare import ordered
 from tailwise.study.setup import Setup
-from tailwise.training import Leg
+from tailwise.study.tree import count_steps
+from tailwise.training import Leg, Plan
 from tailwise.training.line import make_loop, threads
-from tailwise.training.states import stored_steps
 from tailwise.training.streams import StreamReader, read_batch
 
 BUDGET = 3.0
 """Seconds that measuring may take; lines that are not reached are taken to cost what the others do on average."""
 
 SWEEP = 0.4
-"""What a step's rows cost in a test pass, as a share of a training step: a forward is about a third of it."""
+"""Cost of a test pass as a share of training on the same rows: a forward is a third of a step, and rows are read as well."""
 
 FOLDER = 0.1
-"""Seconds to leave a run's folder."""
+"""Seconds to write a run's folder to disk, as measured on runs of a head."""
+
+
+A_FEW = 8.0
+"""Seconds below which no number is said."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,13 @@ class Estimate:
         return self.features + self.training + self.leaving
 
     def __str__(self) -> str:
-        parts = [f"{roughly(self.features)} for the features of {self.images:,} images"] if self.images else []
-        parts += [f"{roughly(self.training)} of training", f"{roughly(self.leaving)} for predictions and folders"]
-        return f"{roughly(self.seconds)}: {', '.join(parts)}"
+        parts = {
+            f"the features of {self.images:,} images": self.features,
+            "training": self.training,
+            "predictions and folders": self.leaving,
+        }
+        said = [f"{roughly(seconds)} for {what}" for what, seconds in parts.items() if seconds >= A_FEW]
+        return f"{roughly(self.seconds)} ({', '.join(said)})" if said else roughly(self.seconds)
 
 
 def roughly(seconds: float) -> str:
@@ -58,7 +66,7 @@ def roughly(seconds: float) -> str:
     >>> roughly(3.2), roughly(41), roughly(130), roughly(9000)
     ('a few seconds', 'about 50 s', 'about 3 min', 'about 2.5 h')
     """
-    if seconds < 8:
+    if seconds < A_FEW:
         return "a few seconds"
     if seconds < 90:
         return f"about {10 * math.ceil(seconds / 10)} s"
@@ -66,50 +74,48 @@ def roughly(seconds: float) -> str:
 
 
 def estimate(setup: Setup, seeds: Sequence[int]) -> Estimate:
-    """Estimate a comparison, by running a few steps of its lines and a few images through the frozen network.
+    """Estimate a comparison, by running a few steps of its lines and a few images through the extractor.
+
+    Nothing is stored, and no bit of a result depends on it.
 
     Args:
         setup: ready or not.
         seeds: of the comparison.
     """
-    images, features = 0, 0.0
-    if setup.frozen is not None and setup.standardise is None:
-        contents = ordered(setup.manifest)["content"].to_list()
-        images = absent(setup.frozen, contents, setup.store)
-        features = images * seconds_an_image(setup.frozen, setup.device) if images else 0.0
-    plans = [[setup.plan(row, seed) for row in setup.rows] for seed in seeds]
-    ahead: dict[str, tuple[Leg, int]] = {}
-    for leg in (leg for of_seed in plans for plan in of_seed for leg in plan.legs):
-        if leg.line not in ahead or leg.stop > ahead[leg.line][1]:
-            ahead[leg.line] = (leg, leg.stop)
-    left = {line: stop - _stored(setup, line, stop) for line, (_, stop) in ahead.items()}
-    paces = _paces(setup, [plan.legs for plan in plans[0]])
+    plans = [setup.plan(row, seed) for seed in seeds for row in setup.rows]
+    paces = _paces(setup, [leg for plan in plans[: len(setup.rows)] for leg in plan.legs])
     usual = sum(paces.values()) / len(paces)
-
-    def pace(leg: Leg) -> float:
-        return paces.get(_kind(leg), usual)
-
-    training = sum(steps * pace(ahead[line][0]) for line, steps in left.items())
-    swept = sum(map(len, setup.splits.rows.values())) / setup.recipe.batch_size
-    networks = {(plan.legs[-1].line, plan.legs[-1].stop): plan.legs[-1] for of_seed in plans for plan in of_seed}
-    leaving = FOLDER * len(seeds) * len(setup.rows) + SWEEP * swept * sum(map(pace, networks.values()))
-    return Estimate(features, images, training, leaving)
+    pace = {leg.line: paces.get(_kind(leg), usual) for plan in plans for leg in plan.legs}
+    images, features = _features(setup)
+    training = sum(left * pace[line] for line, left in count_steps(plans, setup.store).left.items())
+    return Estimate(features, images, training, _leaving(setup, plans, pace))
 
 
-def _stored(setup: Setup, line: str, stop: int) -> int:
-    return max((step for step in stored_steps(setup.store, line) if step <= stop), default=0)
+def _features(setup: Setup) -> tuple[int, float]:
+    """Count the images whose features are to be computed, and the seconds that this takes."""
+    if setup.extractor is None or setup.standardise is not None:
+        return 0, 0.0
+    images = absent(setup.extractor, ordered(setup.manifest)["content"].to_list(), setup.store)
+    return images, images * seconds_an_image(setup.extractor, setup.device) if images else 0.0
+
+
+def _leaving(setup: Setup, plans: Sequence[Plan], pace: Mapping[str, float]) -> float:
+    """Seconds of the test passes of all networks, and of the folders of all runs."""
+    batches = sum(map(len, setup.splits.rows.values())) / setup.recipe.batch_size
+    networks = {(plan.legs[-1].line, plan.legs[-1].stop) for plan in plans}
+    return FOLDER * len(plans) + SWEEP * batches * sum(pace[line] for line, _ in networks)
 
 
 def _kind(leg: Leg) -> str:
-    """Name what a leg's step costs: the same for all seeds."""
+    """Describe all that a leg's step costs: the same for all seeds. Its text, since parts are modules and compare by identity."""
     return repr((leg.stage.objective, leg.stage.gradient, leg.stage.average, leg.stage.mixing, leg.learn, leg.net.head))
 
 
-def _paces(setup: Setup, rows: Sequence[Sequence[Leg]]) -> dict[str, float]:
+def _paces(setup: Setup, legs: Sequence[Leg]) -> dict[str, float]:
     """Measure seconds a step of each kind of leg, as far as the budget goes."""
     paces: dict[str, float] = {}
     begun = time.perf_counter()
-    for leg in (leg for legs in rows for leg in legs):
+    for leg in legs:
         if _kind(leg) not in paces and (not paces or time.perf_counter() - begun < BUDGET):
             paces[_kind(leg)] = _seconds_a_step(setup, leg)
     return paces

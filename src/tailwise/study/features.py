@@ -1,4 +1,4 @@
-"""Frozen features of a data set, written as a data set of feature vectors."""
+"""Extractor features of a data set, written as a data set of feature vectors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tailwise.models import pretrained_name
 from tailwise.records import FEATURES, read_record
 from tailwise.specification import key_of
 from tailwise.store import Store, check_writable, json_bytes
-from tailwise.study.frozen import Frozen, describe_frozen, frozen_features
+from tailwise.study.extractor import Extractor, describe_extractor, extract
 from tailwise.study.numerics import choose_device
 from tailwise.study.places import OUT
 from tailwise.study.prepare import ordered, pixels_of
@@ -75,18 +75,18 @@ def write_features(
     if manifest.kind == "features":
         raise BadData(f"{manifest.name!r} holds feature vectors already; give images")
     manifest = manifest.with_content(store.root / "hashes")
-    frozen = describe_frozen(pretrained_name(net), size, place)
-    key = key_of(frozen.key, manifest.identity)
+    extractor = describe_extractor(pretrained_name(net), size, place)
+    key = key_of(extractor.key, manifest.identity)
     folder = out or OUT / f"{slug(manifest.name)}-features-{key[:8]}"
-    if folder.exists():
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         return _standing(folder, key)
     check_writable(folder)
     table = ordered(manifest)
-    array = frozen_features(frozen, pixels_of(manifest, frozen.size), table["content"].to_list(), store, place, progress)
+    array = extract(extractor, pixels_of(manifest, extractor.size), table["content"].to_list(), store, place, progress)
     rows = table.with_columns(path=pl.lit(None, pl.String), container=pl.lit("features"), row=pl.col("place")).drop("place", "content")
-    provenance = (*manifest.provenance, _said(frozen))
+    provenance = (*manifest.provenance, _said(extractor))
     vectors = Manifest(rows, manifest.classes, None, {"features": array}, f"{manifest.name}-features", provenance)
-    record = {"schema": FEATURES, "key": key, "data": manifest.identity, "images": len(array), **frozen.to_dict()}
+    record = {"schema": FEATURES, "key": key, "data": manifest.identity, "images": len(array), **extractor.to_dict()}
     vectors.save(folder, beside={RECORD: json_bytes(record)})
     return Features(folder, read_record(folder / RECORD, FEATURES))
 
@@ -100,9 +100,7 @@ def _standing(folder: Path, key: str) -> Features:
     return Features(folder, record, stood=True)
 
 
-def _said(frozen: Frozen) -> str:
-    mean, deviation = (" ".join(f"{v:g}" for v in values) for values in (frozen.normalise.mean, frozen.normalise.std))
-    return (
-        f"features of {frozen.network}, {frozen.width} numbers an image: {frozen.size} pixels, mean {mean}, deviation {deviation}; "
-        f"weights sha256 {frozen.weights}"
-    )
+def _said(extractor: Extractor) -> str:
+    mean, deviation = (" ".join(f"{v:g}" for v in values) for values in (extractor.normalise.mean, extractor.normalise.std))
+    seen = f"{extractor.size} pixels, mean {mean}, deviation {deviation}"
+    return f"features of {extractor.network}, {extractor.width} numbers an image: {seen}; weights sha256 {extractor.weights}"

@@ -20,7 +20,7 @@ from tailwise.groups import make_groups
 from tailwise.pixels import Rows, Standardise, pack
 from tailwise.recipe import Recipe
 from tailwise.store import Store
-from tailwise.study.frozen import Frozen, Pixels, array_pixels, image_pixels
+from tailwise.study.extractor import Extractor, Pixels, array_pixels, image_pixels
 from tailwise.training import Splits
 
 Progress = Callable[[int, int], None]
@@ -32,7 +32,7 @@ def prepare(
     store: Store,
     groups: str | None = None,
     progress: Progress | None = None,
-    frozen: Frozen | None = None,
+    extractor: Extractor | None = None,
 ) -> Splits:
     """Turn a manifest into arrays for training.
 
@@ -42,7 +42,7 @@ def prepare(
         store: keeps the packed pixels.
         groups: scheme of the groups, or None for the default.
         progress: called with images decoded and in all.
-        frozen: the network whose features stand for the images. They are not computed here: rows are zeros until `fill_features`, while
+        extractor: the network whose features stand for the images. They are not computed here: rows are zeros until `fill_features`, while
             their identity, made of content and network, is known before.
 
     Raises:
@@ -52,8 +52,8 @@ def prepare(
     manifest = manifest.with_content(store.root / "hashes")
     table = ordered(manifest)
     packed: NDArray[Any]
-    if frozen is not None:
-        packed = np.broadcast_to(np.float32(0), (len(table), frozen.width))
+    if extractor is not None:
+        packed = np.broadcast_to(np.float32(0), (len(table), extractor.width))
     elif manifest.kind == "features":
         packed = _stack(manifest.arrays, table).astype(np.float32, copy=False)
         packed = Standardise.over(packed[_places(table, "train")])(packed) if recipe.frozen else packed
@@ -63,7 +63,7 @@ def prepare(
     for name in manifest.splits:
         of_split = table.filter(pl.col("split") == name)
         rows[name] = _rows(of_split, packed)
-        contents[name] = _contents(of_split, packed, frozen.key if frozen else "")
+        contents[name] = _contents(of_split, packed, extractor.key if extractor else "")
     counts = ClassCounts(manifest.counts("train"))
     return Splits(rows, manifest.classes, counts, make_groups(counts.real, groups), contents)
 
@@ -72,7 +72,7 @@ def fill_features(splits: Splits, features: NDArray[np.float32]) -> tuple[Splits
     """Put frozen features in the place of zeros, standardised by the training rows.
 
     Args:
-        splits: from `prepare`, with a frozen network.
+        splits: from `prepare`, with an extractor.
         features: (N, D) raw features, in the order of `ordered`.
     """
     standardise = Standardise.over(features[splits.rows["train"].positions])

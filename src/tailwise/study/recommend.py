@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tailwise.catalogue import split_outside
-from tailwise.study.runs import Run
+from tailwise.catalogue import with_settled
+from tailwise.evaluation import Cell
+from tailwise.study.runs import Run, summarise_runs
 
 WITHOUT_VAL = (
     "No recommendation: the data have no val images, and a choice made on test would make its figures too high; "
@@ -26,6 +27,7 @@ class Recommendation:
 
     Attributes:
         row: its text.
+        typed: the same as one types it.
         run: folder of its first seed.
         seeds: behind the average.
         val: macro accuracy on val, 0-1.
@@ -38,6 +40,7 @@ class Recommendation:
     """
 
     row: str
+    typed: str
     run: Path
     seeds: int
     val: float
@@ -54,14 +57,8 @@ class Recommendation:
 
     @property
     def method(self) -> str:
-        """The row as one would type it to train it again, fitted knobs at their values."""
-        if not self.settled:
-            return self.row
-        first, *modifiers = split_outside(self.row, "+")
-        name, _, inside = first.removesuffix(")").partition("(")
-        kept = [part for part in split_outside(inside, ",") if part and part.partition("=")[0] not in self.settled]
-        knobs = ",".join([*kept, *(f"{knob}={value:g}" for knob, value in self.settled.items())])
-        return "+".join([f"{name}({knobs})", *modifiers])
+        """The row as one types it to train it again, fitted knobs at their values."""
+        return with_settled(self.typed, self.settled)
 
 
 def recommend(runs: Mapping[str, Sequence[Run]]) -> Recommendation | None:
@@ -70,29 +67,27 @@ def recommend(runs: Mapping[str, Sequence[Run]]) -> Recommendation | None:
     Args:
         runs: row's text -> its runs, seed by seed.
     """
-    scored: dict[str, tuple[float, int]] = {}
-    for text, found in runs.items():
-        if not found or any("val" not in run.record["data"]["splits"] for run in found):
-            continue
-        measured = [run.evaluate("val") for run in found]
-        known = [e.macro_accuracy for e in measured if e.macro_accuracy is not None]
-        if known:
-            scored[text] = (statistics.fmean(known), measured[0].images)
+    with_val = {text: found for text, found in runs.items() if found and all("val" in run.record["data"]["splits"] for run in found)}
+    if not with_val:
+        return None
+    macro = {row.name: row.cells["macro"] for row in summarise_runs(with_val, "val").rows}
+    scored = {name: cell.mean for name, cell in macro.items() if cell.mean is not None}
     if not scored:
         return None
-    best, *others = sorted(scored, key=lambda text: -scored[text][0])  # stable: the first among equals
-    test, images = _test_figures(runs[best])
+    best, *others = sorted(scored, key=lambda text: -scored[text])  # stable: the first among equals
+    test = _on_test(runs[best])
     return Recommendation(
         row=best,
+        typed=runs[best][0].record["typed"],
         run=runs[best][0].folder,
         seeds=len(runs[best]),
-        val=scored[best][0],
-        val_images=scored[best][1],
+        val=scored[best],
+        val_images=macro[best].images,
         next_row=others[0] if others else None,
-        next_val=scored[others[0]][0] if others else None,
+        next_val=scored[others[0]] if others else None,
         settled=_settled(runs[best]),
-        test=test,
-        test_images=images,
+        test={column: cell.mean for column, cell in test.items()},
+        test_images={column: cell.images for column, cell in test.items()},
     )
 
 
@@ -100,26 +95,14 @@ def _settled(runs: Sequence[Run]) -> dict[str, float]:
     """Find knobs that were left to val, and the values that the seeds found for them."""
     first = runs[0].record
     open_knobs = [name for name, value in first["knobs"].items() if value == "val" and name in (first["correction"] or {})]
-    return {name: statistics.median(run.record["correction"][name] for run in runs) for name in open_knobs}
+    return {name: statistics.median_low(run.record["correction"][name] for run in runs) for name in open_knobs}
 
 
-def _test_figures(runs: Sequence[Run]) -> tuple[dict[str, float | None], dict[str, int]]:
+def _on_test(runs: Sequence[Run]) -> dict[str, Cell]:
     if "test" not in runs[0].record["data"]["splits"]:
-        return {}, {}
-    measured = [run.evaluate("test") for run in runs]
-    first = measured[0]
-    columns: dict[str, list[float | None]] = {
-        "overall": [e.accuracy for e in measured],
-        "macro": [e.macro_accuracy for e in measured],
-        **{name: [e.groups[name].accuracy for e in measured] for name in first.groups},
-    }
-    images = {name: first.groups[name].images if name in first.groups else first.images for name in columns}
-    return {name: _mean(values) for name, values in columns.items()}, images
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None
+        return {}
+    cells = summarise_runs({"chosen": runs}, "test").rows[0].cells
+    return {column: cell for column, cell in cells.items() if column != "macro_f1"}
 
 
 def describe_choice(chosen: Recommendation | None) -> str:
@@ -133,6 +116,9 @@ def describe_choice(chosen: Recommendation | None) -> str:
     if chosen.next_row is not None and chosen.next_val is not None:
         said[0] += f"; next is {chosen.next_row} with {100 * chosen.next_val:.2f} %"
     said[0] += "."
+    if chosen.settled:
+        fitted = ", ".join(f"{knob} = {value:g}" for knob, value in chosen.settled.items())
+        said.append(f"Its {fitted} was fitted on the same images, which flatters it there.")
     if chosen.val_images < SMALL_VAL:
         said.append(
             f"With n = {chosen.val_images} this choice may be chance: more images, or more for val as in --split 60/20/20, would say more."

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save as save_tensors
 
 from tailwise.catalogue import Row
 from tailwise.errors import BadData, OutputExists
-from tailwise.evaluation import Evaluation, Predictions, SplitPredictions, evaluate
+from tailwise.evaluation import Evaluation, Measured, Predictions, SplitPredictions, Summary, evaluate, summarise
 from tailwise.method import Net
 from tailwise.posthoc import PostHoc, Scores
 from tailwise.records import RUN, plain, read_record
 from tailwise.specification import key_of, spec
 from tailwise.store import check_writable, json_bytes, replace_folder, whole_folder
+from tailwise.study.extractor import extractor_bytes
 from tailwise.study.setup import Setup
-from tailwise.training import Outcome, RunSettings, run_method
+from tailwise.training import Outcome, Plan, RunSettings, run_method
 from tailwise.version import __version__
 
-BACKBONE = "backbone.safetensors"
-"""The frozen network of a run, or of all runs of a study, with the standardisation of its features."""
+EXTRACTOR = "extractor.safetensors"
+"""The extractor of a run, or of all runs of a study, with the standardisation of its features."""
+
+WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Run:
             UnknownName: there is no such split.
         """
         if not self.is_measured:
-            raise BadData(f"{self.folder} was trained on all its images, so nothing is left to measure on; `tailwise predict` uses it")
+            raise BadData(f"{self.folder} was trained on all its rows, so nothing is left to measure on")
         predictions = self.predictions
         return evaluate(predictions, split or ("test" if "test" in predictions.splits else "val"))
 
@@ -128,37 +131,48 @@ def execute(
     settings: RunSettings,
     force: bool = False,
     shared: Cache | None = None,
-    backbone: str | None = None,
+    extractor: str | None = None,
 ) -> Run:
     """Train a row with a seed and leave its folder; a folder that stands already is returned as it is.
 
     Args:
-        setup: of the data and the recipe, ready.
+        setup: of the data and the recipe; made ready where it is not.
         row: what to train.
         seed: of initialisation, order and augmentation.
         folder: where the run goes; it appears whole, or not at all.
         settings: store, device, watcher.
         force: whether another run in the folder is replaced.
         shared: predictions of networks that other rows of the same comparison have too.
-        backbone: where the frozen network's weights lie already, relative to the folder; None to leave a copy in it.
+        extractor: where the extractor lies already, relative to the folder; None to leave a copy in it.
     """
     key = run_key(setup, row, seed)
     found = standing(folder, key, force)
     if found is not None:
         return found
     check_writable(folder)
+    setup = setup.ready()
     outcome, posthoc = run_method(setup.root(seed), row.method, row.modifiers, settings)
     raw = _predictions(outcome, shared)
     predictions, fitted, said = apply_posthoc(raw, posthoc)
-    record = _record(setup, row, seed, key, outcome, fitted, said)
-    if setup.frozen is not None:
-        record["frozen"] = {**setup.frozen.to_dict(), "file": backbone or BACKBONE}
+    weights = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in outcome.predictor.state_dict().items()})
+    record = {
+        "schema": RUN,
+        "key": key,
+        **_method_record(row, seed),
+        **_data_record(setup),
+        **_training_record(setup, setup.plan(row, seed), outcome),
+        "posthoc": said,
+        "correction": plain(fitted),
+        "extractor": setup.extractor and {**setup.extractor.to_dict(), "file": extractor or EXTRACTOR},
+        "weights": hashlib.sha256(weights).hexdigest(),
+        "version": __version__,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
 
     def fill(place: Path) -> None:
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in outcome.predictor.state_dict().items()}
-        (place / "weights.safetensors").write_bytes(save_tensors(weights))
-        if setup.frozen is not None and backbone is None:
-            (place / BACKBONE).write_bytes(frozen_bytes(setup))
+        (place / WEIGHTS).write_bytes(weights)
+        if extractor is None:
+            write_extractor(setup, place)
         predictions.save(place / "predictions")
         (place / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in outcome.log()), encoding="utf-8")
         (place / "run.json").write_bytes(json_bytes(record))
@@ -168,14 +182,10 @@ def execute(
     return Run.load(folder)
 
 
-def frozen_bytes(setup: Setup) -> bytes:
-    """Write the frozen network, and what its features go through, as one file: a run can then predict without any other."""
-    assert setup.frozen is not None
-    assert setup.standardise is not None
-    tensors = {f"network.{name}": tensor.contiguous() for name, tensor in setup.frozen.module().state_dict().items()}
-    for name in ("mean", "deviation"):
-        tensors[name] = torch.from_numpy(getattr(setup.standardise, name))
-    return save_tensors(tensors)
+def write_extractor(setup: Setup, folder: Path) -> None:
+    """Leave a copy of the extractor in a folder, where features are frozen."""
+    if setup.extractor is not None and setup.standardise is not None:
+        (folder / EXTRACTOR).write_bytes(extractor_bytes(setup.extractor, setup.standardise))
 
 
 Cache = dict[tuple[str, int], Predictions]
@@ -214,41 +224,46 @@ def _network(net: Net) -> dict[str, Any]:
     return {"backbone": net.backbone, "weights": weights, "head": plain(net.head), "branches": plain(net.branches)}
 
 
-def _record(setup: Setup, row: Row, seed: int, key: str, outcome: Outcome, fitted: PostHoc | None, said: str) -> dict[str, Any]:
-    plan = setup.plan(row, seed)
-    manifest = setup.manifest
+def _method_record(row: Row, seed: int) -> dict[str, Any]:
     return {
-        "schema": RUN,
-        "key": key,
         "method": row.text,
+        "typed": row.typed,
         "title": row.method.card.title,
         "paper": row.method.card.paper,
         "knobs": plain(row.method),
         "modifiers": [plain(modifier) for modifier in row.modifiers],
         "seed": seed,
+    }
+
+
+def _data_record(setup: Setup) -> dict[str, Any]:
+    manifest, splits = setup.manifest, setup.splits
+    return {
         "data": {
             "name": manifest.name,
             "kind": manifest.kind,
             "identity": manifest.identity,
             "classes": len(manifest.classes),
-            "shape": list(setup.splits.shape),
-            "splits": {name: len(setup.splits.rows[name]) for name in setup.splits.rows},
-            "train_counts": list(setup.splits.counts.real),
-            "imbalance_ratio": setup.splits.counts.imbalance_ratio,
+            "shape": list(splits.shape),
+            "splits": {name: len(rows) for name, rows in splits.rows.items()},
+            "train_counts": list(splits.counts.real),
+            "imbalance_ratio": splits.counts.imbalance_ratio,
             "provenance": list(manifest.provenance),
         },
         "groups": {
-            "scheme": setup.splits.groups.scheme,
-            "rule": setup.splits.groups.rule,
-            "members": {name: list(labels) for name, labels in setup.splits.groups.members.items()},
+            "scheme": splits.groups.scheme,
+            "rule": splits.groups.rule,
+            "members": {name: list(labels) for name, labels in splits.groups.members.items()},
         },
+    }
+
+
+def _training_record(setup: Setup, plan: Plan, outcome: Outcome) -> dict[str, Any]:
+    return {
         "network": _network(outcome.leg.net),
         "recipe": plain(setup.recipe),
         "plan": plan.sentences(),
         "warnings": list(plan.warnings),
-        "posthoc": said,
-        "correction": plain(fitted),
-        "frozen": None,
         "left": {"line": outcome.state.line, "step": outcome.state.step},
         "legs": [
             {"line": leg.line, "start": leg.start, "stop": leg.stop, "seconds": seconds}
@@ -257,6 +272,13 @@ def _record(setup: Setup, row: Row, seed: int, key: str, outcome: Outcome, fitte
         "steps": sum(leg.length for leg in outcome.legs),
         "steps_trained": outcome.trained,
         "numerics": dict(outcome.root.numerics),
-        "version": __version__,
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def summarise_runs(runs: Mapping[str, Sequence[Run]], split: str | None = None) -> Summary:
+    """Summarise rows of runs; the note of a row is how its post-hoc part was fitted, where it has one."""
+    rows = []
+    for text, found in runs.items():
+        notes = list(dict.fromkeys(run.record["posthoc"] for run in found if run.record["posthoc"]))
+        rows.append(Measured(text, [run.evaluate(split) for run in found], "; ".join(notes)))
+    return summarise(rows)

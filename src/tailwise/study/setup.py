@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,12 @@ import torch
 from tailwise.catalogue import Row, apply_settings, load
 from tailwise.data import Manifest, check_trainable, read, split, thin
 from tailwise.errors import BadData, Clash
-from tailwise.method import Net
-from tailwise.models import build, preprocessing, pretrained_name, resolve
+from tailwise.method import Learn, Net
+from tailwise.models import build, check_takes, is_pretrained, preprocessing, pretrained_name, resolve
 from tailwise.pixels import Normalise, Standardise
 from tailwise.recipe import Recipe
 from tailwise.store import Store
-from tailwise.study.frozen import Frozen, describe_frozen, frozen_features
+from tailwise.study.extractor import Extractor, describe_extractor, extract
 from tailwise.study.numerics import choose_device, describe_numerics
 from tailwise.study.prepare import fill_features, ordered, pixels_of, prepare
 from tailwise.study.words import DataWords, TrainingWords
@@ -58,7 +58,7 @@ class Setup:
         rows: methods with their settings.
         store: of states, pixels and features.
         device: where to train.
-        frozen: the network whose features are trained on, or None.
+        extractor: the network whose features are trained on, or None.
         standardise: what its features went through; None until `ready`.
     """
 
@@ -69,21 +69,24 @@ class Setup:
     rows: tuple[Row, ...]
     store: Store
     device: torch.device
-    frozen: Frozen | None = None
+    extractor: Extractor | None = None
     standardise: Standardise | None = None
+    _plans: dict[tuple[str, int], Plan] = field(default_factory=dict, repr=False, compare=False)
 
     def root(self, seed: int) -> Root:
         """Give the root of all runs with a seed."""
         return Root(self.splits, self.recipe, self.backbone, seed, describe_numerics(self.device, self.recipe.threads))
 
     def plan(self, row: Row, seed: int) -> Plan:
-        """Plan a row."""
-        return plan_method(self.root(seed), row.method, row.modifiers)
+        """Plan a row, once: the plan does not change when features are filled in."""
+        if (row.typed, seed) not in self._plans:
+            self._plans[row.typed, seed] = plan_method(self.root(seed), row.method, row.modifiers)
+        return self._plans[row.typed, seed]
 
     @property
     def network(self) -> str:
         """The network in words."""
-        return f"frozen {self.frozen.network}" if self.frozen else self.backbone
+        return f"frozen {self.extractor.network}" if self.extractor else self.backbone
 
     def ready(self, progress: Callable[[int, int], None] | None = None) -> Setup:
         """Give the setup with frozen features computed: the one thing that may take long before training.
@@ -91,11 +94,11 @@ class Setup:
         Args:
             progress: called with images done and in all.
         """
-        if self.frozen is None or self.standardise is not None:
+        if self.extractor is None or self.standardise is not None:
             return self
         contents = ordered(self.manifest)["content"].to_list()
-        pixels = pixels_of(self.manifest, self.frozen.size)
-        features = frozen_features(self.frozen, pixels, contents, self.store, self.device, progress)
+        pixels = pixels_of(self.manifest, self.extractor.size)
+        features = extract(self.extractor, pixels, contents, self.store, self.device, progress)
         splits, standardise = fill_features(self.splits, features)
         return replace(self, splits=splits, standardise=standardise)
 
@@ -133,17 +136,19 @@ def make_setup(
     manifest = make_manifest(source, data, all_data).with_content(store.root / "hashes")
     if not all_data and manifest.splits == ("train",):
         raise BadData(f"{manifest.name!r} has neither val nor test images, so nothing could be measured; make them with --split 80/10/10")
-    backbone, recipe, frozen = choose_network(training.net, recipe.fit_batch(sum(manifest.counts())), manifest.kind, device)
-    splits = prepare(manifest, recipe, store, data.groups, progress, frozen)
+    if not any(setting.startswith("recipe.batch_size") for setting in training.settings):
+        recipe = recipe.fit_batch(sum(manifest.counts()))
+    backbone, recipe, extractor = choose_network(training.net, recipe, manifest.kind, device)
+    splits = prepare(manifest, recipe, store, data.groups, progress, extractor)
     with forked(0, "check"):  # the caller's generator is not ours to draw from
-        build(resolve(Net(), backbone), splits.shape, len(splits.classes))
-    setup = Setup(manifest, splits, recipe, backbone, tuple(rows), store, device, frozen)
+        check_takes(build(resolve(Net(), backbone), splits.shape, len(splits.classes)), splits.shape)
+    setup = Setup(manifest, splits, recipe, backbone, tuple(rows), store, device, extractor)
     for row in rows:
         setup.plan(row, 0)
     return setup
 
 
-def choose_network(asked: str | None, recipe: Recipe, kind: str, device: torch.device) -> tuple[str, Recipe, Frozen | None]:
+def choose_network(asked: str | None, recipe: Recipe, kind: str, device: torch.device) -> tuple[str, Recipe, Extractor | None]:
     """Settle which network is trained, what it wants of the images, and whether frozen features stand for them.
 
     Args:
@@ -154,18 +159,22 @@ def choose_network(asked: str | None, recipe: Recipe, kind: str, device: torch.d
 
     Returns:
         The name of the network that is trained, the recipe with the size and normalisation of pre-trained weights where it leaves them
-        open, and the frozen network or None.
+        open, and the extractor or None.
     """
     if kind == "features":
+        if recipe.pretrained and not recipe.frozen:
+            raise BadData(f"recipe {recipe.name!r} trains a pre-trained network, and the data are feature vectors; use --recipe head")
         return asked or "features", recipe, None
     name = asked or recipe.net
     name = pretrained_name(name) if recipe.pretrained else name
     if recipe.frozen:
-        return "features", recipe, describe_frozen(name, recipe.image_size, device)
+        recipe = with_second(recipe, learn=(Learn(),))  # a head is all there is
+        return "features", recipe, describe_extractor(name, recipe.image_size, device)
     wanted = preprocessing(name)
     if wanted is not None:
-        normalise = recipe.normalise or Normalise(wanted.mean, wanted.std)
-        recipe = with_second(recipe, normalise=normalise, image_size=recipe.image_size or wanted.size)
+        recipe = with_second(recipe, normalise=recipe.normalise or Normalise(wanted.mean, wanted.std))
+    if wanted is not None and is_pretrained(name):
+        recipe = with_second(recipe, image_size=recipe.image_size or wanted.size)
     return name, recipe, None
 
 

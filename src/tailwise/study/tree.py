@@ -20,12 +20,14 @@ class Steps:
         alone: when every row is trained by itself.
         shared: when equal parts are trained once.
         stored: of the shared ones, those that the store already has.
+        left: line -> its steps that the store does not have.
         undecided: whether rows follow whose later stages are decided by results, and are not counted.
     """
 
     alone: int
     shared: int
     stored: int
+    left: Mapping[str, int]
     undecided: bool
 
     @property
@@ -49,6 +51,7 @@ def count_steps(plans: Iterable[Plan], store: Store) -> Steps:
         alone=sum(plan.steps for plan in plans),
         shared=sum(longest.values()),
         stored=sum(stored.values()),
+        left={line: stop - stored[line] for line, stop in longest.items()},
         undecided=any(plan.decided_by_results for plan in plans),
     )
 
@@ -110,6 +113,8 @@ class Saving:
         return asdict(self)
 
     def __str__(self) -> str:
+        if self.steps_shared == self.steps_alone:
+            return f"none: {self.steps_shared:,} steps, {self.seconds_shared:.0f} s of training"
         part = 100 * (1 - self.steps_shared / self.steps_alone) if self.steps_alone else 0.0
         return (
             f"{self.steps_shared:,} steps instead of {self.steps_alone:,} ({part:.0f} % saved by sharing equal parts), "

@@ -1,4 +1,4 @@
-"""Frozen features: every image through a pre-trained network once, kept in the store by content."""
+"""Extractor features: every image through a pre-trained network once, kept in the store by content."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import save as save_tensors
 from torch import nn
 
 from tailwise.data.images import fit_pixels, read_pixels
 from tailwise.errors import BadValue
-from tailwise.models import backbone, is_pretrained, preprocessing
-from tailwise.models.frozen import Frozen as FrozenBody
-from tailwise.pixels import Normalise, keep_array
+from tailwise.models import FrozenBody, check_takes, empty_body, frozen_body, is_pretrained, preprocessing
+from tailwise.pixels import Normalise, Standardise, keep_array
 from tailwise.pixels.packed import cores
 from tailwise.specification import key_of, room_digest, spec
 from tailwise.store import Store
 from tailwise.study.numerics import describe_numerics
+from tailwise.study.tensors import fill, read_tensors
 from tailwise.training.joint import forked
 from tailwise.training.line import threads
 
@@ -43,7 +44,7 @@ Pixels = Callable[[Sequence[int]], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
-class Frozen:
+class Extractor:
     """A pre-trained network that gives features and never learns.
 
     Attributes:
@@ -65,7 +66,7 @@ class Frozen:
     @cached_property
     def key(self) -> str:
         """Name all that decides the features of an image beside its content."""
-        code = room_digest("models", "pixels", "data.images")
+        code = room_digest("models", "pixels", "data.images", "study.extractor")
         return key_of(self.network.partition("@")[0], self.weights, self.size, spec(self.normalise), dict(self.numerics), code)
 
     def module(self) -> nn.Module:
@@ -78,8 +79,8 @@ class Frozen:
         return {**said, "resize": "shorter side, antialiased bilinear; centre crop"}
 
 
-def describe_frozen(network: str, size: int | None, device: torch.device) -> Frozen:
-    """Describe the features of a network with pre-trained weights.
+def describe_extractor(network: str, size: int | None, device: torch.device) -> Extractor:
+    """Describe a network with pre-trained weights as an extractor.
 
     Args:
         network: name with weights.
@@ -98,17 +99,18 @@ def describe_frozen(network: str, size: int | None, device: torch.device) -> Fro
         raise BadValue(f"the size of images is a number of pixels from 1, got {side}")
     made = _make_network(network, side)
     assert made.weights is not None
-    return Frozen(network, made.weights.sha256, side, Normalise(found.mean, found.std), made.width, describe_numerics(device, cores()))
+    check_takes(made, (side, side, 3))
+    return Extractor(network, made.weights.sha256, side, Normalise(found.mean, found.std), made.width, describe_numerics(device, cores()))
 
 
 def _make_network(network: str, size: int) -> FrozenBody:
     """Make a network without a draw from the caller's generator: timm draws values before it loads some."""
-    with forked(0, "frozen"):
-        return backbone(network, (size, size, 3))
+    with forked(0, "extractor"):
+        return frozen_body(network, (size, size, 3))
 
 
-def frozen_features(
-    frozen: Frozen,
+def extract(
+    extractor: Extractor,
     pixels: Pixels,
     contents: Sequence[str],
     store: Store,
@@ -118,7 +120,7 @@ def frozen_features(
     """Give the features of images, computing those that the store does not have.
 
     Args:
-        frozen: the network.
+        extractor: the network.
         pixels: gives the pixels of rows.
         contents: content hash of each row.
         store: keeps features, in chunks.
@@ -128,27 +130,27 @@ def frozen_features(
     Returns:
         (N, width) float32, raw: not standardised.
     """
-    made = np.empty((len(contents), frozen.width), np.float32)
+    made = np.empty((len(contents), extractor.width), np.float32)
     module: nn.Module | None = None
     done = 0
     for rows in _chunks(contents):
 
         def write(file: Path, rows: Sequence[int] = rows, done: int = done) -> None:
             nonlocal module
-            module = module or frozen.module().to(device)
-            batches = _forward(frozen, module, pixels, rows, device)
+            module = module or extractor.module().to(device)
+            batches = forward(module, extractor.normalise, pixels, rows, device)
             np.save(file, np.concatenate(list(_counted(batches, done, len(contents), progress))))
 
-        made[rows] = keep_array(store, "features", _chunk_key(frozen, contents, rows), write)
+        made[rows] = keep_array(store, "features", _chunk_key(extractor, contents, rows), write)
         done += len(rows)
         if progress:
             progress(done, len(contents))
     return made
 
 
-def absent(frozen: Frozen, contents: Sequence[str], store: Store) -> int:
+def absent(extractor: Extractor, contents: Sequence[str], store: Store) -> int:
     """Count the images whose features are not stored."""
-    return sum(len(rows) for rows in _chunks(contents) if not store.has("features", _chunk_key(frozen, contents, rows)))
+    return sum(len(rows) for rows in _chunks(contents) if not store.has("features", _chunk_key(extractor, contents, rows)))
 
 
 def _chunks(contents: Sequence[str]) -> list[list[int]]:
@@ -165,8 +167,8 @@ def _chunks(contents: Sequence[str]) -> list[list[int]]:
     return [list(chunk) for _, chunk in groupby(rows, place)]
 
 
-def _chunk_key(frozen: Frozen, contents: Sequence[str], rows: Sequence[int]) -> str:
-    return key_of(frozen.key, [contents[row] for row in rows])
+def _chunk_key(extractor: Extractor, contents: Sequence[str], rows: Sequence[int]) -> str:
+    return key_of(extractor.key, [contents[row] for row in rows])
 
 
 def _counted(batches: Iterator[NDArray[np.float32]], done: int, total: int, progress: Progress | None) -> Iterator[NDArray[np.float32]]:
@@ -177,8 +179,10 @@ def _counted(batches: Iterator[NDArray[np.float32]], done: int, total: int, prog
             progress(done, total)
 
 
-def _forward(frozen: Frozen, module: nn.Module, pixels: Pixels, rows: Sequence[int], device: torch.device) -> Iterator[NDArray[np.float32]]:
-    """Run rows through the network, the next batch being read meanwhile."""
+def forward(
+    module: nn.Module, normalise: Normalise, pixels: Pixels, rows: Sequence[int], device: torch.device
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the features of rows, batch by batch, the next one being read meanwhile."""
     size = BATCH if device.type == "cpu" else BATCH_ON_GPU
     batches = [rows[at : at + size] for at in range(0, len(rows), size)]
     with ThreadPoolExecutor(max_workers=1) as reader, threads(cores()), torch.inference_mode():
@@ -187,7 +191,7 @@ def _forward(frozen: Frozen, module: nn.Module, pixels: Pixels, rows: Sequence[i
             images = torch.from_numpy(coming.result()).to(device)
             if following is not None:
                 coming = reader.submit(pixels, following)
-            yield module(frozen.normalise(images)).float().cpu().numpy()
+            yield module(normalise(images)).float().cpu().numpy()
 
 
 def image_pixels(paths: Sequence[Path], size: int, channels: Literal[1, 3] = 3) -> Pixels:
@@ -205,11 +209,38 @@ def array_pixels(images: NDArray[np.uint8], size: int) -> Pixels:
     return give
 
 
-def seconds_an_image(frozen: Frozen, device: torch.device) -> float:
+def seconds_an_image(extractor: Extractor, device: torch.device) -> float:
     """Measure how long an image takes, on a few blank ones."""
-    module, rows = frozen.module().to(device), range(2 * BATCH)
-    blank = np.zeros((BATCH, frozen.size, frozen.size, 3), np.uint8)
-    list(_forward(frozen, module, lambda rows: blank[: len(rows)], rows, device))  # warm-up
+    module, rows = extractor.module().to(device), range(2 * BATCH)
+    blank = np.zeros((BATCH, extractor.size, extractor.size, 3), np.uint8)
+    list(forward(module, extractor.normalise, lambda rows: blank[: len(rows)], rows, device))  # warm-up
     begun = time.perf_counter()
-    list(_forward(frozen, module, lambda rows: blank[: len(rows)], rows, device))
+    list(forward(module, extractor.normalise, lambda rows: blank[: len(rows)], rows, device))
     return (time.perf_counter() - begun) / len(rows)
+
+
+# --- on disk ----------------------------------------------------------------------------------------------------------
+
+
+def extractor_bytes(extractor: Extractor, standardise: Standardise) -> bytes:
+    """Write an extractor, and what its features go through, as one file: a run can then predict without any other."""
+    tensors = {f"network.{name}": tensor.contiguous() for name, tensor in extractor.module().state_dict().items()}
+    return save_tensors(tensors | {"mean": torch.from_numpy(standardise.mean), "deviation": torch.from_numpy(standardise.deviation)})
+
+
+def read_extractor(path: Path, network: str, size: int) -> tuple[FrozenBody, Standardise]:
+    """Read what `extractor_bytes` wrote.
+
+    Args:
+        path: of the file.
+        network: its name.
+        size: of the images in pixels.
+
+    Raises:
+        BadData: the file is missing or damaged, or holds another network.
+    """
+    tensors = read_tensors(path)
+    with forked(0, "extractor"):
+        body = empty_body(network, (size, size, 3))
+    fill(body, {name.removeprefix("network."): tensor for name, tensor in tensors.items() if name.startswith("network.")}, path)
+    return body, Standardise(tensors["mean"].numpy(), tensors["deviation"].numpy())
