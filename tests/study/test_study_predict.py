@@ -191,6 +191,17 @@ def test_a_user_s_own_file_is_asked_for_and_gives_the_run_s_logits(photos, tmp_p
     refused(run, files, r"mine\(tau=0\.5\)", method=str(tmp_path / "mine.py"))
 
 
+def test_a_network_that_depends_on_the_length_of_training_is_that_of_the_run(photos, tmp_path):
+    """What a method sees of a recipe is its epochs; those of the run count, not those of the recipe's file."""
+    by_epochs = "yield Stage(net=Net(head=NormalisedHead() if about.epochs == 2 else None), criterion=CrossEntropyLoss())"
+    (tmp_path / "mine.py").write_text(MINE.replace("yield Stage(criterion=CrossEntropyLoss())", by_epochs))
+    row = str(tmp_path / "mine.py")
+    run = tw.train(tw.read(photos, split="50/20/30"), row, out=tmp_path / "a", store=Store(tmp_path / "s"), **TRAINED)
+    said = run.predictions.split("test")
+    found = RunModel(run, parse_row(row), CPU).logits([photos / id_ for id_ in said.ids])
+    assert found == pytest.approx(said.logits, abs=1e-4)
+
+
 def test_modifiers_of_a_run_are_known_from_its_record(photos, tmp_path):
     (tmp_path / "mine.py").write_text(MINE)
     file = str(tmp_path / "mine.py")

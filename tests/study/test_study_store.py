@@ -133,6 +133,23 @@ def test_folder_is_synced_before_it_takes_its_name(tmp_path, monkeypatch):
     assert order == ["sync", "sync", "rename", "sync"]  # the file, its folder, the name, the folder around it
 
 
+def test_folders_inside_are_synced_after_their_files_and_before_what_lists_them(tmp_path, monkeypatch):
+    """A file whose folder was never forced to disk is lost with the list that names it."""
+    synced, fsync = [], os.fsync
+
+    def watched(handle: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+        fsync(handle)
+
+    def fill(folder: Path) -> None:
+        (folder / "outer" / "inner").mkdir(parents=True)
+        (folder / "outer" / "inner" / "file").write_text("x")
+
+    monkeypatch.setattr(os, "fsync", watched)
+    whole_folder(tmp_path / "a", fill)
+    assert synced[:3] == ["file", "inner", "outer"]
+
+
 def test_full_disk_is_one_line_and_leaves_nothing(tmp_path):
     program = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
