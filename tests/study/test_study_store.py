@@ -136,14 +136,16 @@ def test_folder_is_synced_before_it_takes_its_name(tmp_path, monkeypatch):
 def test_folders_inside_are_synced_after_their_files_and_before_what_lists_them(tmp_path, monkeypatch):
     """A file whose folder was never forced to disk is lost with the list that names it."""
     synced, fsync = [], os.fsync
+    names: dict[int, str] = {}
 
     def watched(handle: int) -> None:
-        synced.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+        synced.append(names.get(os.fstat(handle).st_ino, ""))
         fsync(handle)
 
     def fill(folder: Path) -> None:
         (folder / "outer" / "inner").mkdir(parents=True)
         (folder / "outer" / "inner" / "file").write_text("x")
+        names.update({path.stat().st_ino: path.name for path in folder.rglob("*")})
 
     monkeypatch.setattr(os, "fsync", watched)
     whole_folder(tmp_path / "a", fill)
