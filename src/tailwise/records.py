@@ -10,7 +10,7 @@ from typing import Any
 
 from tailwise.errors import BadData
 
-RUN = "tailwise.run/1"
+RUN = "tailwise.run/2"
 STUDY = "tailwise.study/1"
 FEATURES = "tailwise.features/1"
 MADE_BY = {RUN: "train", STUDY: "compare", FEATURES: "features"}

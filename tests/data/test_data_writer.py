@@ -267,3 +267,24 @@ def test_a_picture_of_an_array_that_changed_after_building_is_noticed(make_set, 
     Image.new("L", (8, 8), 77).save(changed)
     with pytest.raises(BadData, match="1 images have changed"):
         read(out).with_content(tmp_path / "hashes")
+
+
+def test_a_built_set_of_arrays_can_be_used_built_from_and_saved(make_set, tmp_path):
+    cache = tmp_path / "hashes"
+    built = write_folder(make_set([4, 4]), tmp_path / "a")
+    again = write_folder(read(tmp_path / "a"), tmp_path / "b")
+    linked = write_folder(read(tmp_path / "b"), tmp_path / "c", link=True)
+    built.save(tmp_path / "saved")
+    for found in (built, again, linked, read(tmp_path / "b"), read(tmp_path / "c"), read(tmp_path / "saved")):
+        assert found.with_content(cache).identity == built.identity
+
+
+def test_what_a_file_manager_leaves_is_no_addition_and_a_damaged_table_is_said(pets, tmp_path):
+    out = tmp_path / "out"
+    write_folder(read(pets), out)
+    (out / ".DS_Store").write_text("")
+    (out / "train" / "cat" / "Thumbs.db").write_text("")
+    write_folder(read(pets), out, force=True)
+    (out / "manifest.parquet").write_bytes(b"damaged")
+    with pytest.raises(OutputExists, match="is damaged, so what was added"):
+        write_folder(read(pets), out, force=True)

@@ -305,7 +305,7 @@ def test_the_code_that_prepares_pixels_is_in_the_key(lite0, monkeypatch):
 
     from tailwise import specification
 
-    sources = dict(specification._package_sources())
+    before, sources = lite0.key, dict(specification._package_sources())
     changed = sources["tailwise.study.extractor"].replace("BATCH = 8", "BATCH = 9")
     monkeypatch.setattr(specification, "_package_sources", lambda: {**sources, "tailwise.study.extractor": changed})
-    assert replace(lite0).key != lite0.key
+    assert replace(lite0).key != before

@@ -191,6 +191,15 @@ def test_a_user_s_own_file_is_asked_for_and_gives_the_run_s_logits(photos, tmp_p
     refused(run, files, r"mine\(tau=0\.5\)", method=str(tmp_path / "mine.py"))
 
 
+def test_a_user_s_file_with_a_name_and_a_class_of_ours_is_asked_for(photos, tmp_path):
+    """Only that the row is typed as a path tells the two apart."""
+    (tmp_path / "ce.py").write_text(MINE.replace("class Mine", "class CE"))
+    run = tw.train(tw.read(photos, split="50/20/30"), str(tmp_path / "ce.py"), out=tmp_path / "a", store=Store(tmp_path / "s"), **TRAINED)
+    with pytest.raises(BadData, match=r"--method ./FILE\.py"):
+        predict(run, photos)
+    assert len(tw.predict(run, photos, method=str(tmp_path / "ce.py"))) == sum(COUNTS.values())
+
+
 def test_a_network_that_depends_on_the_length_of_training_is_that_of_the_run(photos, tmp_path):
     """What a method sees of a recipe is its epochs; those of the run count, not those of the recipe's file."""
     by_epochs = "yield Stage(net=Net(head=NormalisedHead() if about.epochs == 2 else None), criterion=CrossEntropyLoss())"

@@ -122,11 +122,10 @@ def print_run(run: Run, done: bool) -> None:
     else:
         say("trained on all images, so nothing is left to measure on")
     say(f"run: {run.folder}")
-    say("next:")
-    if run.record["data"]["kind"] == "images":
-        say(f"  {predict_line(run.folder, run.record)}")
-    if run.is_measured:
-        say(f"  tailwise report {quote(str(run.folder))}")
+    following = [predict_line(run.folder, run.record)] if run.record["data"]["kind"] == "images" else []
+    following += [f"tailwise report {quote(str(run.folder))}"] if run.is_measured else []
+    for line in ("next:", *(f"  {line}" for line in following)) if following else ():
+        say(line)
 
 
 def run_record(run: Run) -> dict[str, Any]:

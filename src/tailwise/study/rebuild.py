@@ -64,7 +64,7 @@ def _row_of(run: Run, given: Row | None) -> Row:
             row = parse_row(text)
         except UnknownName:
             row = None
-        if row is None or type(row.method).__name__ != part:
+        if row is None or type(row.method).__name__ != part or run.record["typed"] != text:
             raise BadData(f"{run.folder} was trained with {text!r}, a method of its own file; name it with --method ./FILE.py")
         return row
     if given.text not in (text, first) or type(given.method).__name__ != part:

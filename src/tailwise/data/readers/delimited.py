@@ -75,7 +75,9 @@ def _parse(file: Path, text: str) -> tuple[list[str], list[int], list[list[str]]
                 hint = " (a delimiter inside a field needs quotes)" if len(fields) > len(header) else ""
                 raise BadData(f"{file}: row {reader.line_num} has {len(fields)} fields, expected {len(header)}{hint}; correct the row")
             if any("\n" in field or "\r" in field or "\t" in field for field in fields):
-                raise BadData(f"{file}: row {reader.line_num} has a field with a line break or a tab in it; correct its quotes")
+                raise BadData(
+                    f"{file}: row {reader.line_num} has a field with a line break or a tab in it, as where quotes do not close; correct it"
+                )
             lines.append(reader.line_num)
             rows.append(fields)
     except csv.Error as error:

@@ -17,6 +17,9 @@ from tailwise.data.writers.names import unique_names
 from tailwise.errors import BadData, BadValue, OutputExists
 from tailwise.store import Store, replace_folder, whole_folder
 
+LEFT = ("Thumbs.db", "desktop.ini")
+"""What file managers leave in a folder, beside hidden files."""
+
 
 def write_folder(manifest: Manifest, dest: Path | str, link: bool = False, force: bool = False) -> Manifest:
     """Write a set as an image folder that every tool can read, with `manifest.parquet` and `card.json` in it.
@@ -53,7 +56,7 @@ def write_folder(manifest: Manifest, dest: Path | str, link: bool = False, force
     make = replace_folder if force else whole_folder
     make(dest, lambda draft: _fill(draft, manifest, written, link))
     check_made(written, dest)
-    return written
+    return Manifest.load(dest)
 
 
 def check_replaceable(dest: Path, force: bool) -> None:
@@ -72,7 +75,7 @@ def check_replaceable(dest: Path, force: bool) -> None:
         is_ours = False
     if not is_ours:
         raise OutputExists(f"{dest} carries no card of tailwise, so --force does not replace it; give the name of another folder")
-    added = sorted(_files_in(dest) - {TABLE, CARD, *Manifest.load(dest).rows["path"].drop_nulls()})
+    added = sorted(_files_in(dest) - _built(dest))
     if added:
         raise OutputExists(
             f"{dest} holds {len(added):,} files that were added after it was built, which --force would delete: {first_five(added)}; "
@@ -80,8 +83,25 @@ def check_replaceable(dest: Path, force: bool) -> None:
         )
 
 
+def _built(dest: Path) -> set[str]:
+    """Name the files that the table of a folder knows, whether they are still there or not."""
+    try:
+        table = pl.read_parquet(dest / TABLE, columns=["path", "container"])
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        raise OutputExists(
+            f"{dest / TABLE} is damaged, so what was added to the folder cannot be told from what was built; "
+            "remove the folder, or give the name of another one"
+        ) from None
+    arrays = {f"{container}.npy" for container in table["container"].drop_nulls().unique()}
+    return {TABLE, CARD, *arrays, *table["path"].drop_nulls()}
+
+
 def _files_in(folder: Path) -> set[str]:
-    return {os.path.relpath(os.path.join(top, name), folder).replace(os.sep, "/") for top, _, names in os.walk(folder) for name in names}
+    """List what lies in a folder, without what file managers leave there."""
+    found = {os.path.relpath(os.path.join(top, name), folder) for top, _, names in os.walk(folder) for name in names}
+    return {
+        path.replace(os.sep, "/") for path in found if not os.path.basename(path).startswith(".") and os.path.basename(path) not in LEFT
+    }
 
 
 def _check_place(manifest: Manifest, dest: Path, link: bool) -> None:
@@ -142,21 +162,22 @@ def _how(manifest: Manifest, link: bool) -> str:
 
 def _fill(draft: Path, source: Manifest, written: Manifest, link: bool) -> None:
     base = os.path.realpath(source.root or ".")
-    rows = source.rows.sort("id").select("path", "container", "row")
-    written_hashes: list[str | None] = []
+    known = pl.col(WRITTEN) if WRITTEN in source.rows.columns else pl.lit(None, pl.String)
+    rows = source.rows.sort("id").select("path", "container", "row", known.alias(WRITTEN))
+    hashes: list[str | None] = []
     for folder in {new.rsplit("/", 1)[0] for new in written.rows["path"]}:
         (draft / folder).mkdir(parents=True)
-    for (path, container, row), new in zip(rows.iter_rows(), written.rows["path"], strict=True):
+    for (path, container, row, of_file), new in zip(rows.iter_rows(), written.rows["path"], strict=True):
         if path is None:
             data = encode_png(source.arrays[container][row])
             (draft / new).write_bytes(data)
-            written_hashes.append(hash_bytes(data))
+            hashes.append(hash_bytes(data))
         else:
             _take(os.path.join(base, path), draft / new, link)
-            written_hashes.append(None)
+            hashes.append(of_file)
     assert written.root is not None
     # What an array's row holds is its content; the file that it becomes has a hash of its own, by which a later change is seen.
-    write_files(written.replace(rows=written.rows.with_columns(pl.Series(WRITTEN, written_hashes, dtype=pl.String))), draft, written.root)
+    write_files(written.replace(rows=written.rows.with_columns(pl.Series(WRITTEN, hashes, dtype=pl.String))), draft, written.root)
 
 
 def _take(file: str, new: Path, link: bool) -> None:
