@@ -196,7 +196,7 @@ def test_a_user_s_file_with_a_name_and_a_class_of_ours_is_asked_for(photos, tmp_
     (tmp_path / "ce.py").write_text(MINE.replace("class Mine", "class CE"))
     run = tw.train(tw.read(photos, split="50/20/30"), str(tmp_path / "ce.py"), out=tmp_path / "a", store=Store(tmp_path / "s"), **TRAINED)
     with pytest.raises(BadData, match=r"--method ./FILE\.py"):
-        predict(run, photos)
+        predict(run, [photos])
     assert len(tw.predict(run, photos, method=str(tmp_path / "ce.py"))) == sum(COUNTS.values())
 
 
