@@ -17,7 +17,8 @@ from tailwise.method import About, Card, Method, Net, Stage, knob, method
         arxiv="1906.07413",
         formula="L = CE(s (u - m_y [k = y]), y), m_k = m_max (n_min / n_k)^(1/4)",
         needs="class counts; a normalised head",
-        defaults="m_max = 0.5, s = 30: cifar_train.py of the authors",
+        defaults="m_max = 0.5, s = 30: cifar_train.py of the authors, for networks trained from scratch; a head on frozen features cannot "
+        "move them apart, and wants less (TrashNet, macro accuracy: 74.8 with 0.5, 78.7 with 0.01, cross-entropy 77.6)",
         departs="predictions are s times the cosines, on the scale of the loss; the order of classes is that of the cosines",
         presets={
             "imagenet-lt": {"max_margin": 0.3, "scale": 30.0},
