@@ -61,6 +61,7 @@ def test_exponential_is_the_floor_of_the_formula_in_whole_numbers(most, ratio, c
 def test_a_count_on_the_edge_is_not_lost_to_floats():
     assert int(1280 * 64 ** (-5 / 6)) == 39  # in floats
     assert profile_counts("exponential:64", [1280] * 7)[5] == 40
+    assert profile_counts("exponential:1000", [500] * 7) == [500, 158, 50, 15, 5, 1, 1]  # 500 * 1000 ** (-4 / 6) is 5
 
 
 def test_other_profiles_by_hand():

@@ -85,7 +85,7 @@ def _number(text: str, profile: str, name: str, lowest: Decimal, what: str) -> D
 
 def _cut(largest: int, base: Decimal, exponent: Decimal) -> int:
     """floor(largest * base ** -exponent), at least 1; exact where the true value is a whole number."""
-    value = _EXACT.multiply(Decimal(largest), _EXACT.power(base, -exponent))
+    value = _EXACT.multiply(Decimal(largest), _EXACT.power(base, _EXACT.minus(exponent)))  # a bare minus would round to 28 digits
     nearest = value.to_integral_value()
     whole = nearest if abs(value - nearest) < _CLOSE else value.to_integral_value(rounding=ROUND_FLOOR)
     return max(1, int(whole))
