@@ -78,8 +78,8 @@ def print_answers(answers: list[Answer]) -> None:
     from tailwise.cli.tables import console, percent, say
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column, justify in (("image", "left"), ("class", "left"), ("score", "right"), ("then", "left")):
-        table.add_column(column, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for column in ("image", "class", "score", "then"):
+        table.add_column(column, justify="right" if column == "score" else "left", overflow="fold")
     for answer in answers:
         then = ", ".join(f"{name} {percent(score)}" for name, score in zip(answer.classes[1:], answer.scores[1:], strict=True))
         table.add_row(Text(str(answer.image)), Text(answer.classes[0]), percent(answer.scores[0]), Text(then))
