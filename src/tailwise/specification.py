@@ -109,11 +109,16 @@ def fill_shown(value: Any, shown: tuple[float, ...]) -> Any:
     return _rebuilt(value, lambda leaf: shown if leaf is SHOWN else leaf)
 
 
+_NUMBERS = frozenset((int, float))
+
+
 def _rebuilt(value: Any, leaf: Callable[[Any], Any], replaced: Mapping[str, Any] | None = None) -> Any:
     """Make a description anew, walking through dataclasses, lists and dictionaries; `replaced` fields of the outermost are given."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: _rebuilt(getattr(value, f.name), leaf) for f in dataclasses.fields(value) if f.init}
         return type(value)(**{**fields, **(replaced or {})})
+    if type(value) is tuple and all(type(item) in _NUMBERS for item in value):
+        return value  # class counts: as long as there are classes, and in every part of every plan
     if isinstance(value, tuple | list):
         return type(value)(_rebuilt(item, leaf) for item in value)
     if isinstance(value, Mapping):

@@ -1,32 +1,47 @@
 """The store: a cache of what was computed, addressed by content. Deleting it costs time, never a result.
 
-One implementation of folders that appear whole or not at all, of locks that only save work, and of the limit.
+Every thing in it is checked by a hash when it is used; what is damaged is dropped, said and computed again. A store that cannot be
+written is read, and what is new goes to a folder that lasts as long as this process.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
-import json
+import logging
 import os
 import shutil
-import socket
 import tempfile
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from platformdirs import user_cache_path
 
-from tailwise.errors import BadValue, OutputExists, Stopped, Unwritable
+from tailwise.disk import PENDING, hash_file, remove_folder, sealed, try_writing, unsealed, whole_file, whole_folder
+from tailwise.errors import BadValue, Stopped, Unwritable
+from tailwise.locks import hold, is_held, try_hold
 
 LIMIT_GIGABYTES = 20.0
-PENDING = ".pending-"
-DEAD_SECONDS = 24 * 3600.0
+RECENT_SECONDS = 3600.0
+"""What was used so lately is probably still in use."""
+
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+SEAL, SIZE = "seal.json", "size"
+KINDS = {
+    "states": "a state",
+    "pixels": "decoded images",
+    "features": "features of images",
+    "files": "unpacked images",
+    "scores": "validation scores",
+}
+"""Kinds of things, in words."""
+
+LOG = logging.getLogger("tailwise")
 
 
 def default_root() -> Path:
@@ -51,142 +66,52 @@ def default_limit() -> int:
     return int(gigabytes * 1024**3)
 
 
-def sync_folder(folder: Path) -> None:
-    """Force a folder's files, then the folders that list them, to disk."""
-    inside = sorted(p for p in folder.rglob("*") if not p.is_symlink())
-    with ThreadPoolExecutor(max_workers=16) as pool:  # waits for the disk: many files at once are several times faster
-        list(pool.map(_sync, (p for p in inside if p.is_file())))
-    for path in [*reversed([p for p in inside if p.is_dir()]), folder]:
-        _sync(path)
+@dataclass(frozen=True)
+class Thing:
+    """A folder of the store that can be deleted by itself.
 
-
-@contextlib.contextmanager
-def writing(where: Path) -> Iterator[None]:
-    """Turn an operating system's refusal to write into one line.
-
-    Raises:
-        Unwritable: no permission, a read-only disk, a name that is no folder.
-        Stopped: the disk is full; what stood before stands.
+    Attributes:
+        kind: `states`, `pixels`, `features` or `files`.
+        key: what it is found by; of a state the line.
+        folder: where it is.
+        bytes: of its files.
+        used: when it was last used, in seconds since 1970.
+        is_inner: whether it is a state in the middle of a line, which only shortens a resumption.
     """
-    try:
-        yield
-    except (Unwritable, OutputExists, Stopped):
-        raise
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise Stopped(f"the disk is full at {where}: {error.strerror}; make room and run the same command again") from None
-        raise Unwritable(f"{where} cannot be written ({error.strerror}); choose another place with --out or TAILWISE_STORE") from None
+
+    kind: str
+    key: str
+    folder: Path
+    bytes: int
+    used: float
+    is_inner: bool = False
+
+    @property
+    def lock(self) -> tuple[str, str]:
+        """Kind and key of the lock that whoever works on it holds."""
+        return ("line" if self.kind == "states" else self.kind, self.key)
 
 
-def whole_folder(final: Path, fill: Callable[[Path], None]) -> Path:
-    """Make a folder beside its final name, sync it and rename it: it appears whole, or not at all.
+@dataclass
+class _Known:
+    """What this process knows of a store's place, whichever `Store` asks.
 
-    When two writers race, the loser discards its own. What a killed writer left is swept by the next one.
+    Attributes:
+        temporary: the folder that takes what the place refuses; None while it refuses nothing.
+        gone: damaged things that could not be deleted, and are not there for us.
+        whole: folder -> sizes and times of its files when their hashes were right.
     """
-    with writing(final):
-        final.parent.mkdir(parents=True, exist_ok=True)
-        _sweep_dead(final.parent)
-        pending = final.parent / _pending_name(final)
-        pending.mkdir()
-        try:
-            fill(pending)
-            sync_folder(pending)
-            try:
-                pending.rename(final)
-            except OSError:
-                if not final.is_dir():
-                    raise
-            _sync(final.parent)
-        finally:
-            shutil.rmtree(pending, ignore_errors=True)
-    return final
+
+    temporary: Path | None = None
+    gone: set[Path] = field(default_factory=set)
+    whole: dict[Path, list[Any]] = field(default_factory=dict)
 
 
-def _pending_name(final: Path) -> str:
-    """Name what is being written: for which name, by which process of which machine."""
-    return f"{PENDING}{final.name}-{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-
-
-def _host() -> str:
-    """Give this machine's name without the dashes that part the names of pending folders."""
-    return socket.gethostname().replace("-", "_") or "here"
-
-
-def _sweep_dead(parent: Path) -> None:
-    """Delete the pending folders of processes of this machine that are no more."""
-    for left in parent.glob(f"{PENDING}*-{_host()}-*-*"):
-        owner = left.name.rsplit("-", 2)[1]
-        is_old = False
-        with contextlib.suppress(FileNotFoundError):
-            is_old = time.time() - left.stat().st_mtime > DEAD_SECONDS  # process numbers of another container mean nothing here
-        if is_old and owner.isdigit() and not _is_alive(int(owner)):
-            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
-
-
-def whole_file(final: Path, data: bytes) -> Path:
-    """Write a file beside its final name, sync it and rename it over the old one."""
-    with writing(final):
-        final.parent.mkdir(parents=True, exist_ok=True)
-        _sweep_dead(final.parent)
-        pending = final.parent / _pending_name(final)
-        try:
-            with pending.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(pending, final)
-            _sync(final.parent)
-        finally:
-            pending.unlink(missing_ok=True)
-    return final
-
-
-def _sync(path: Path) -> None:
-    """Force a file, or a folder's list of names, to disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def check_writable(folder: Path) -> None:
-    """Find out before hours of work whether a folder can be written.
-
-    Raises:
-        Unwritable: it cannot; nothing is left behind.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise OutputExists(f"{folder} is a file; --out takes a folder")
-    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    with writing(folder):
-        handle, probe = tempfile.mkstemp(prefix=PENDING, dir=existing)
-        os.close(handle)
-        Path(probe).unlink()
-
-
-def json_bytes(value: Any) -> bytes:
-    """Write plain values as indented JSON, as all our records are."""
-    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def write_json(path: Path, value: Any) -> Path:
-    """Write plain values as indented JSON, whole or not at all."""
-    return whole_file(path, json_bytes(value))
+_KNOWN: dict[str, _Known] = {}
 
 
 class Store:
-    """Folders by kind and key.
+    """Folders and small files by kind and key.
 
     Args:
         root: where; `default_root()` when None.
@@ -196,72 +121,284 @@ class Store:
     def __init__(self, root: Path | None = None, limit: int | None = None) -> None:
         self.root = Path(root) if root is not None else default_root()
         self.limit = limit if limit is not None else default_limit()
+        self._dear: frozenset[str] = frozenset()
+
+    @property
+    def _known(self) -> _Known:
+        return _KNOWN.setdefault(os.path.abspath(self.root), _Known())
+
+    @property
+    def _places(self) -> tuple[Path, ...]:
+        """Where things are looked for; they are written to the first."""
+        temporary = self._known.temporary
+        return (self.root,) if temporary is None else (temporary, self.root)
+
+    # --- looking ------------------------------------------------------------------------------------------------------
 
     def path(self, kind: str, *key: str) -> Path:
-        """Give the place of a thing, whether or not it is there."""
-        return self.root.joinpath(kind, *key)
+        """Give the place of a thing, or the one where it would be."""
+        for place in self._places:
+            found = place.joinpath(kind, *key)
+            if found.exists() and found not in self._known.gone:
+                return found
+        return self._places[0].joinpath(kind, *key)
 
     def has(self, kind: str, *key: str) -> bool:
         """Say whether the thing is there, whole."""
-        return self.path(kind, *key).is_dir()
+        found = self.path(kind, *key)
+        return found.is_dir() and found not in self._known.gone
+
+    def names(self, kind: str, *key: str) -> set[str]:
+        """List what is under a key."""
+        found = set()
+        for place in self._places:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                found |= {p.name for p in place.joinpath(kind, *key).iterdir() if p not in self._known.gone}
+        return {name for name in found if not name.startswith(PENDING)}
+
+    def holds(self, path: Path | str) -> bool:
+        """Say whether something lies in the store."""
+        return any(Path(path).resolve().is_relative_to(place.resolve()) for place in self._places)
+
+    def touch(self, kind: str, *key: str) -> None:
+        """Note that a thing is used, so that it is not among the first to go."""
+        with contextlib.suppress(OSError):
+            os.utime(self.path(kind, *key))
+
+    # --- keeping ------------------------------------------------------------------------------------------------------
 
     def make(self, kind: str, key: str, fill: Callable[[Path], None]) -> Path:
-        """Give the folder of a thing, filling it first where it is not there; one process fills, others wait."""
-        final = self.path(kind, key)
-        if not final.is_dir():
+        """Give the folder of a thing, checked, filling it where it is not there or damaged; one process fills, others wait.
+
+        Raises:
+            Stopped: the disk is full.
+        """
+
+        def fill_and_seal(folder: Path) -> None:
+            fill(folder)
+            _seal(folder)
+
+        if not self._is_whole(kind, key):
             with self.lock(kind, key):
-                if not final.is_dir():
-                    whole_folder(final, fill)
-        return final
+                if not self._is_whole(kind, key):  # nobody else has made it meanwhile
+                    self.put(lambda final: whole_folder(final, fill_and_seal), kind, key)
+        self.touch(kind, key)
+        return self.path(kind, key)
+
+    def put(self, write: Callable[[Path], Path], kind: str, *key: str) -> Path:
+        """Write a thing: where the disk is full once more after making room, where the store cannot be written beside it.
+
+        Args:
+            write: writes the thing to the place that it is given, whole or not at all, and returns it.
+            kind: of thing.
+            key: of the thing.
+
+        Raises:
+            Stopped: the disk is full; what stood before stands.
+            Unwritable: the place cannot be written, for another reason than that nobody may.
+        """
+        if self.root.joinpath(kind, *key) in self._known.gone:
+            self._go_aside()
+        place = self._places[0].joinpath(kind, *key)
+        try:
+            return write(place)
+        except Unwritable:
+            if not self._is_refused(place.parent):
+                raise
+            self._go_aside()
+        except Stopped as stopped:
+            if not self._make_room():
+                raise Stopped(f"{stopped}; all that is stored stands, and TAILWISE_STORE may name another disk") from None
+        return write(self._places[0].joinpath(kind, *key))
+
+    def write_json(self, kind: str, name: str, value: Any) -> Path:
+        """Keep plain values, with their hash."""
+        return self.put(lambda final: whole_file(final, sealed(value)), kind, f"{name}.json")
+
+    def read_json(self, kind: str, name: str) -> Any:
+        """Give plain values that were kept; None where there are none, or damaged ones, which are said and dropped."""
+        try:
+            return unsealed(self.path(kind, f"{name}.json").read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError):
+            self.drop_damaged(kind, f"{name}.json")
+            return None
+
+    def shelf(self, kind: str) -> Path:
+        """Give a folder that can be written, for files that their owner keeps whole; where the store cannot, a copy of its own."""
+        if self._known.temporary is None:
+            if not self._is_refused(self.root / kind):
+                return self.root / kind
+            self._go_aside()
+        shelf = self._places[0] / kind
+        if not shelf.exists() and (self.root / kind).is_dir():
+            shelf.mkdir(parents=True)
+            for name in self.names(kind):
+                with contextlib.suppress(OSError):
+                    shutil.copyfile(self.root / kind / name, shelf / name)  # without its rights, which may be to read only
+        return shelf
+
+    def _is_whole(self, kind: str, key: str) -> bool:
+        """Say whether a thing is there with the bytes that were written; a damaged one is said and dropped.
+
+        All its files are read once a process, and again when one of them has changed: what a disk alters changes no time.
+        """
+        folder = self.path(kind, key)
+        if not self.has(kind, key):
+            return False
+        try:
+            content = unsealed((folder / SEAL).read_bytes())
+            now = [(s.st_size, s.st_mtime_ns, s.st_ino) for s in ((folder / name).stat() for name in content)]
+            if self._known.whole.get(folder) != now:
+                if _hashes(folder, content) != content:
+                    raise ValueError("the hash does not fit")
+                self._known.whole[folder] = now
+        except (OSError, ValueError):
+            if folder.is_dir():  # otherwise another process has trimmed it meanwhile
+                self.drop_damaged(kind, key)
+            return False
+        return True
+
+    # --- a store that cannot be written -------------------------------------------------------------------------------
+
+    def _is_refused(self, folder: Path) -> bool:
+        """Say whether nobody of our rights may write a folder."""
+        try:
+            try_writing(folder)
+        except OSError as error:
+            return error.errno in REFUSED
+        return False
+
+    def _go_aside(self) -> None:
+        """Write to a temporary folder from now on, and say so."""
+        if self._known.temporary is None:
+            self._known.temporary = Path(tempfile.mkdtemp(prefix="tailwise-"))
+            atexit.register(_remove_own, self._known.temporary, os.getpid())
+            LOG.warning(f"the store {self.root} cannot be written: it is read, and nothing new is kept for later runs")
+
+    # --- locks --------------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def lock(self, kind: str, key: str) -> Iterator[None]:
-        """Hold the lock of a thing, so that two processes do not compute it twice; the kernel frees a dead owner's."""
-        place = self.root / "locks"
-        with writing(place):
-            place.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(place / f"{kind}-{key}")
-            lock.acquire()
-        try:
+    def lock(self, kind: str, key: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+        """Hold the lock of a thing, so that two processes do not compute it twice; see `locks`.
+
+        Args:
+            kind: of thing; of states `line`.
+            key: of the thing.
+            waiting: called about twice a second while another process holds the lock; may raise, to give up.
+        """
+        with hold(self._lock_file(kind, key), waiting):
             yield
-        finally:
-            lock.release()
+
+    @contextlib.contextmanager
+    def try_lock(self, kind: str, key: str) -> Iterator[bool]:
+        """Hold the lock of a thing if nobody else does: True when it is ours, False when it is not."""
+        with try_hold(self._lock_file(kind, key)) as is_ours:
+            yield is_ours
+
+    def is_locked(self, kind: str, key: str) -> bool:
+        """Say whether somebody holds the lock of a thing; whoever asks may be the one."""
+        return is_held(self._lock_file(kind, key))
+
+    def _lock_file(self, kind: str, key: str) -> Path:
+        return self._places[0] / "locks" / f"{kind}-{key}"
+
+    # --- deleting -----------------------------------------------------------------------------------------------------
 
     def drop(self, kind: str, *key: str) -> None:
-        """Delete a thing; nothing happens when it is not there."""
-        shutil.rmtree(self.path(kind, *key), ignore_errors=True)
+        """Delete a thing; nothing happens when it is not there. One that cannot be deleted is no longer there for this process."""
+        for place in self._places:
+            dropped = place.joinpath(kind, *key)
+            if dropped.is_dir():
+                remove_folder(dropped)
+            else:
+                with contextlib.suppress(OSError):
+                    dropped.unlink(missing_ok=True)
+            if dropped.exists():
+                self._known.gone.add(dropped)
+
+    def drop_damaged(self, kind: str, *key: str) -> None:
+        """Delete a damaged thing and say so; whoever asked for it computes it again."""
+        LOG.warning(f"damaged in the store, and computed again: {KINDS.get(kind, kind)}, {self.path(kind, *key)}")
+        self.drop(kind, *key)
 
     def sizes(self) -> dict[str, int]:
         """Give bytes by kind."""
         kinds = [p for p in sorted(self.root.iterdir()) if p.is_dir()] if self.root.is_dir() else []
         return {p.name: _bytes(p) for p in kinds if p.name != "locks"}
 
-    def trim(self) -> int:
+    def things(self) -> Iterator[Thing]:
+        """List what can be deleted; what is being written is not among it."""
+        root = self._places[0]
+        for line in _folders(root / "states"):
+            for state in _folders(Path(line)):
+                yield from _thing("states", line.name, state)
+        for kind in ("pixels", "features", "files"):
+            for folder in _folders(root / kind):
+                yield from _thing(kind, folder.name, folder)
+
+    def remove(self, thing: Thing) -> bool:
+        """Delete a thing; False where another process was quicker, or it cannot be deleted."""
+        return remove_folder(thing.folder)
+
+    def trim(self, dear: Collection[str] = frozenset()) -> int:
         """Delete until the store is within its limit, and say how many bytes went.
 
-        States in the middle of a line go first, then the oldest of the rest: what ends a line or is shared is dearer than what only
-        shortens a resumption.
+        States in the middle of a line go first, then what was not used for longest: what ends a line or is shared is dearer than what
+        only shortens a resumption. What was used within the hour goes when nothing else is left, and after it what is dear. What another
+        process works on stays.
+
+        Args:
+            dear: keys of what is still wanted; heeded too when a disk is full, until the next call.
         """
-        total = sum(self.sizes().values())
-        freed = 0
-        for folder in sorted((f for f in self._folders() if not f.name.startswith(PENDING)), key=_dearness):
-            if total - freed <= self.limit:
+        self._dear = frozenset(dear)
+        found = list(self.things())
+        over = sum(thing.bytes for thing in found) - self.limit
+        return self._free(over, sorted(found, key=lambda t: (t.key in self._dear, _is_recent(t), not t.is_inner, t.used)))
+
+    def _make_room(self) -> int:
+        """Delete a tenth of the limit of what is neither dear nor lately used, or all that there is of it; say how many bytes went."""
+        old = [thing for thing in self.things() if thing.key not in self._dear and not _is_recent(thing)]
+        return self._free(self.limit // 10, sorted(old, key=lambda t: (not t.is_inner, t.used)))
+
+    def _free(self, wanted: int, things: Iterable[Thing]) -> int:
+        """Delete one thing after another until so many bytes are gone, and say how many we deleted."""
+        ours, others, locked = 0, 0, dict[tuple[str, str], bool]()
+        for thing in things:
+            if ours + others >= wanted:
                 break
-            freed += _bytes(folder)
-            shutil.rmtree(folder, ignore_errors=True)
-        return freed
+            if thing.lock not in locked:
+                locked[thing.lock] = self.is_locked(*thing.lock)
+            if locked[thing.lock]:
+                continue
+            if self.remove(thing):
+                ours += thing.bytes
+            elif not thing.folder.exists():  # another process trims too, and what it deleted makes room as well
+                others += thing.bytes
+        return ours
 
-    def _folders(self) -> Iterator[Path]:
-        yield from self.root.glob("states/*/*/")
-        for kind in ("pixels", "features", "files"):
-            yield from self.root.glob(f"{kind}/*/")
+
+def _is_recent(thing: Thing) -> bool:
+    return time.time() - thing.used < RECENT_SECONDS
 
 
-def _dearness(folder: Path) -> tuple[int, float]:
+def _folders(place: Path) -> list[os.DirEntry[str]]:
+    """List the folders in a folder, but for those that are being written, and links, which lead to somebody else's."""
     try:
-        return (0 if (folder / "inner").exists() else 1, folder.stat().st_mtime)
-    except FileNotFoundError:  # another process trims too
-        return (0, 0.0)
+        with os.scandir(place) as found:
+            return [entry for entry in found if not entry.name.startswith(PENDING) and entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+
+
+def _thing(kind: str, key: str, folder: os.DirEntry[str]) -> Iterator[Thing]:
+    """Give a thing; nothing where another process was quicker to delete it."""
+    with contextlib.suppress(OSError, ValueError), os.scandir(folder) as inside:
+        files = {entry.name: entry for entry in inside}
+        size = files.get(SIZE)
+        counted = sum(entry.stat().st_size for entry in files.values()) if size is None else int(Path(size).read_text())
+        yield Thing(kind, key, Path(folder), counted, folder.stat().st_mtime, "inner" in files)
 
 
 def _bytes(folder: Path) -> int:
@@ -272,16 +409,20 @@ def _bytes(folder: Path) -> int:
     return total
 
 
-def replace_folder(final: Path, fill: Callable[[Path], None]) -> Path:
-    """Make a folder that takes the place of another; the old one stands until the new one is whole."""
-    if not final.exists():
-        return whole_folder(final, fill)
-    new = final.with_name(f"{final.name}.new-{uuid.uuid4().hex[:8]}")
-    old = final.with_name(f"{final.name}.old-{uuid.uuid4().hex[:8]}")
-    whole_folder(new, fill)
-    with writing(final):
-        final.rename(old)
-        new.rename(final)
-        _sync(final.parent)
-    shutil.rmtree(old, ignore_errors=True)
-    return final
+def _seal(folder: Path) -> None:
+    """Leave the hashes of a folder's files in it, and how many bytes they have."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    (folder / SIZE).write_text(str(_bytes(folder)))  # so that counting does not walk through a million files
+    (folder / SEAL).write_bytes(sealed(_hashes(folder, [*names, SIZE])))
+
+
+def _hashes(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    names = list(names)
+    with ThreadPoolExecutor() as pool:  # reading and hashing release the GIL
+        return dict(zip(names, pool.map(lambda name: hash_file(folder / name), names), strict=True))
+
+
+def _remove_own(folder: Path, process: int) -> None:
+    """Delete a process's temporary folder at its end; a child that was forked has the same list of ends."""
+    if os.getpid() == process:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -54,7 +54,7 @@ def test_one_file_in_many_rows_is_hashed_in_place(pets, tmp_path):
 
 @pytest.mark.parametrize("damage", [b"", b"PAR1 but not really PAR1", b"no table"])
 def test_a_damaged_cache_is_made_anew(pets, tmp_path, damage):
-    (tmp_path / "content.parquet").write_bytes(damage)
+    (tmp_path / "content.sealed").write_bytes(damage)
     assert read_folder(pets).with_content(tmp_path).identity == read_folder(pets).identity
     assert hash_files([str(pets / "cat" / "a.png")], tmp_path)
 
@@ -70,5 +70,26 @@ def test_all_missing_files_are_counted(pets):
 def test_a_cache_that_cannot_be_written_is_said(pets, tmp_path):
     blocked = tmp_path / "blocked"
     blocked.write_text("a file, no folder")
-    with pytest.raises(Unwritable, match=r"content.parquet cannot be written.*TAILWISE_STORE"):
+    with pytest.raises(Unwritable, match=r"content.sealed cannot be written.*TAILWISE_STORE"):
         read_folder(pets).with_content(blocked)
+
+
+def test_a_flipped_or_missing_byte_of_the_cache_is_never_another_identity(pets, tmp_path, caplog):
+    """A name that a disk altered would be another image's."""
+    right = read_folder(pets).with_content(tmp_path).identity
+    file = tmp_path / "content.sealed"
+    whole = file.read_bytes()
+    for place in range(0, len(whole), len(whole) // 25):
+        for damaged in (whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :], whole[:place]):
+            file.write_bytes(damaged)
+            caplog.clear()
+            assert read_folder(pets).with_content(tmp_path).identity == right
+            assert "damaged in the store, and computed again: hashes of image files" in caplog.text
+            assert len(file.read_bytes()) == len(whole)
+
+
+def test_a_full_disk_costs_the_cache_and_nothing_else(pets, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    assert read_folder(pets).with_content(tmp_path).identity == read_folder(pets).identity
+    assert "hashes of image files are not kept: the disk is full" in caplog.text
+    assert list(tmp_path.glob("content*")) == []

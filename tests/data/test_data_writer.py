@@ -12,6 +12,7 @@ from PIL import Image
 
 from tailwise.data import from_arrays, read, read_pixels, split, thin, write_folder
 from tailwise.data.manifest import Manifest
+from tailwise.data.writers.folder import build_folder
 from tailwise.data.writers.names import safe_name, unique_names
 from tailwise.errors import BadData, BadValue, OutputExists, Unwritable
 
@@ -165,9 +166,9 @@ def test_features_are_refused(tmp_path):
 def test_what_exists_is_refused_and_force_replaces_only_what_carries_our_card(pets, tmp_path, write_image):
     whole, out = read(pets), tmp_path / "out"
     write_folder(whole, out)
-    with pytest.raises(OutputExists, match="pass --force"):
-        write_folder(whole, out)
     smaller = whole.replace(rows=whole.rows.head(3))
+    with pytest.raises(OutputExists, match=r"another set, .* or replace this one with --force"):
+        write_folder(smaller, out)
     (out / "train" / "mine.txt").write_text("")
     with pytest.raises(OutputExists, match=r"1 files that were added .*: train/mine\.txt"):
         write_folder(smaller, out, force=True)
@@ -178,20 +179,20 @@ def test_what_exists_is_refused_and_force_replaces_only_what_carries_our_card(pe
     photo = write_image(tmp_path / "photos" / "cat" / "mine.png")
     for place in (photo.parent.parent, photo, tmp_path / "empty"):
         (tmp_path / "empty").mkdir(exist_ok=True)
-        with pytest.raises(OutputExists, match="carries no card of tailwise"):
+        with pytest.raises(OutputExists, match=r"carries no card of tailwise|is a file"):
             write_folder(whole, place, force=True)
     (photo.parent.parent / "card.json").write_text('{"schema": "somebody else\'s"}')
     with pytest.raises(OutputExists, match="carries no card"):
         write_folder(whole, photo.parent.parent, force=True)
     (tmp_path / "link").symlink_to(out)
-    with pytest.raises(OutputExists, match="carries no card"):
+    with pytest.raises(OutputExists, match="is a link"):
         write_folder(whole, tmp_path / "link", force=True)
     assert photo.exists()
 
 
 def test_the_old_folder_stands_until_the_new_one_is_whole(pets, tmp_path, monkeypatch):
     whole, out = read(pets), tmp_path / "out"
-    write_folder(whole, out)
+    write_folder(whole.replace(rows=whole.rows.head(3)), out)
     before = files_below(out)
     (pets / "dog" / "a.png").unlink()
     with pytest.raises(BadData, match=r"dog/a\.png"):
@@ -279,12 +280,33 @@ def test_a_built_set_of_arrays_can_be_used_built_from_and_saved(make_set, tmp_pa
         assert found.with_content(cache).identity == built.identity
 
 
+def test_an_equal_set_in_the_same_folder_is_already_done(pets, tmp_path):
+    out, whole = tmp_path / "out", split(read(pets), "50/0/50")
+    assert not build_folder(whole, out).stood
+    again = build_folder(whole.replace(name="by another name"), out)
+    assert again.stood
+    assert again.manifest.identity == whole.identity
+    renamed = whole.replace(rows=whole.rows.with_columns(path=pl.col("path").str.replace("cat/b", "cat/c")))
+    (pets / "cat" / "b.png").rename(pets / "cat" / "c.png")
+    with pytest.raises(OutputExists, match="an equal set under other file names"):
+        build_folder(renamed, out)
+
+
+def test_an_equal_set_stands_where_the_store_cannot_keep_hashes(pets, tmp_path, monkeypatch):
+    """The cache of hashes saves time; without it the files are hashed."""
+    (tmp_path / "a file").touch()
+    monkeypatch.setenv("TAILWISE_STORE", str(tmp_path / "a file"))
+    assert not build_folder(read(pets), tmp_path / "out").stood
+    assert build_folder(read(pets), tmp_path / "out").stood
+
+
 def test_what_a_file_manager_leaves_is_no_addition_and_a_damaged_table_is_said(pets, tmp_path):
     out = tmp_path / "out"
     write_folder(read(pets), out)
     (out / ".DS_Store").write_text("")
     (out / "train" / "cat" / "Thumbs.db").write_text("")
-    write_folder(read(pets), out, force=True)
+    (out / "train" / "._cat").write_text("")
+    write_folder(split(read(pets), "50/0/50"), out, force=True)
     (out / "manifest.parquet").write_bytes(b"damaged")
     with pytest.raises(OutputExists, match="is damaged, so what was added"):
         write_folder(read(pets), out, force=True)

@@ -75,7 +75,7 @@ IDS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12), u
 
 
 @pytest.mark.fuzz
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(IDS, st.booleans(), st.sampled_from([None, 0, 1, 3]), st.booleans(), st.integers(0, 99))
 def test_anything_saved_comes_back(tmp_path, ids, network, width, head, seed):
     folder = tmp_path / os.urandom(6).hex()
@@ -258,8 +258,27 @@ def test_a_card_cut_anywhere_is_one_line(tmp_path):
 def test_a_card_that_says_what_cannot_be_is_one_line(tmp_path, changes, message):
     made().save(tmp_path / "p")
     path = tmp_path / "p/predictions.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes, "seal": None}))
     assert message in refused(tmp_path / "p")
+
+
+def test_a_changed_number_of_the_card_is_found_and_a_card_without_a_seal_is_read(tmp_path):
+    made().save(tmp_path / "p")
+    path = tmp_path / "p/predictions.json"
+    whole = json.loads(path.read_text())
+    path.write_text(json.dumps({**whole, "data": "9f2d"}))
+    assert "not as it was written" in refused(tmp_path / "p")
+    path.write_text(json.dumps(dict(reversed(whole.items()))))
+    assert Predictions.load(tmp_path / "p").data == "9f2c"
+    path.write_text(json.dumps({name: value for name, value in whole.items() if name != "seal"}))
+    assert Predictions.load(tmp_path / "p").data == "9f2c"
+
+
+def test_damage_in_a_run_says_which_folder_to_delete(tmp_path):
+    (tmp_path / "run.json").touch()
+    made().save(tmp_path / "predictions")
+    (tmp_path / "predictions/head.safetensors").write_bytes(b"")
+    assert f"delete {tmp_path} and run the command that made it again" in refused(tmp_path / "predictions")
 
 
 def test_a_card_nested_without_end_is_one_line(tmp_path):
@@ -294,5 +313,5 @@ def test_a_split_written_by_something_else_is_checked(tmp_path, changes, message
     card = tmp_path / "p/predictions.json"
     plain = json.loads(card.read_text())
     plain["splits"]["test"]["sha256"] = hashlib.sha256(data).hexdigest()
-    card.write_text(json.dumps(plain))
+    card.write_text(json.dumps({**plain, "seal": None}))
     assert message in refused(tmp_path / "p")

@@ -1,5 +1,8 @@
 """The decode-once store, and the rows that training takes from it."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -148,3 +151,45 @@ def test_unequal_lengths_are_refused(more):
 def test_unlabelled_rows_have_no_labels():
     with pytest.raises(BadData, match="unlabelled"):
         _ = rows(targets=None).labels
+
+
+# --- what is stored -----------------------------------------------------------------------------------------------------
+
+
+def test_a_damaged_array_is_decoded_again_and_said(files, store, caplog):
+    first = np.array(pack(files, CONTENTS, None, 3, store))
+    (file,) = store.root.glob("pixels/*/pixels.npy")
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(bytes(data))
+    np.testing.assert_array_equal(pack(files, CONTENTS, None, 3, store), first)
+    assert "damaged in the store, and computed again: decoded images" in caplog.text
+
+
+def test_hashes_are_computed_once_a_process(files, store, monkeypatch):
+    pack(files, CONTENTS, None, 3, store)
+    pack(files, CONTENTS, None, 3, store)
+    monkeypatch.setattr("tailwise.store.hash_file", lambda file: pytest.fail("hashed again"))
+    pack(files, CONTENTS, None, 3, Store(store.root))
+
+
+def test_a_full_disk_is_said_and_kills_nothing(tmp_path):
+    """A mapped file on a full disk ends the process with a bus error."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(place)], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
+    program = (
+        "import sys\nfrom pathlib import Path\nimport numpy as np\nfrom PIL import Image\n"
+        "from tailwise.errors import Stopped\nfrom tailwise.pixels import pack\nfrom tailwise.store import Store\n"
+        "file, place = Path(sys.argv[1]) / 'a.png', Path(sys.argv[2])\n"
+        "Image.fromarray(np.zeros((100, 100, 3), np.uint8)).save(file)\n"
+        "try:\n    pack([file] * 20, ['a'] * 20, None, 3, Store(place))\nexcept Stopped as stopped:\n    print(stopped)\n"
+    )
+    try:
+        done = subprocess.run([sys.executable, "-c", program, str(tmp_path), str(place)], capture_output=True, text=True)
+        assert "the disk is full at" in done.stdout, (done.returncode, done.stderr)
+        assert [path for path in place.rglob("*") if path.is_file() and path.parent.name != "locks"] == []
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,13 +15,14 @@ import numpy as np
 import polars as pl
 
 from tailwise.data.listing import first_five
-from tailwise.errors import BadData
-from tailwise.store import whole_file
+from tailwise.disk import whole_file
+from tailwise.errors import BadData, Stopped
 
 DIGEST_BYTES = 16  # 128 bits: no two images of a set of any size that can be stored share one by chance
-_CACHE_FILE = "content.parquet"
+_CACHE_FILE = "content.sealed"  # a line with the hash of what follows, then Parquet
 _CACHE_SCHEMA = {"file": pl.String(), "size": pl.Int64(), "mtime_ns": pl.Int64(), "content": pl.String()}
 _FILE_KEY = ["file", "size", "mtime_ns"]
+_LOG = logging.getLogger("tailwise")
 
 
 def hash_file(file: str) -> str:
@@ -54,7 +56,7 @@ def hash_files(files: Sequence[str], cache: Path | None = None) -> list[str]:
 
     Raises:
         BadData: files that cannot be read; all are counted, five named.
-        Unwritable: the cache folder cannot be written.
+        Unwritable: the cache folder cannot be written; a full disk is said, and costs the next call its time.
     """
     wanted = pl.DataFrame(_stat(files), schema=dict(list(_CACHE_SCHEMA.items())[:3]), orient="row")
     known = _read_cache(cache)
@@ -84,21 +86,34 @@ def _stat(files: Sequence[str]) -> list[tuple[str, int, int]]:
 
 
 def _read_cache(cache: Path | None) -> pl.DataFrame:
+    """Read what is known; nothing where the file is not there, or is damaged, which is said."""
     empty = pl.DataFrame(schema=_CACHE_SCHEMA)
-    if cache is None:
+    if cache is None or not (cache / _CACHE_FILE).exists():
         return empty
     try:
-        known = pl.read_parquet(cache / _CACHE_FILE)
-    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException):  # absent or damaged: a cache is made anew
+        seal, _, table = (cache / _CACHE_FILE).read_bytes().partition(b"\n")
+        if seal != _seal(table):  # before it is read: a changed digit would be another image's name
+            raise ValueError("the hash does not fit")
+        known = pl.read_parquet(table)
+    except (OSError, ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        _LOG.warning(f"damaged in the store, and computed again: hashes of image files, {cache / _CACHE_FILE}")
         return empty
     return known if dict(known.schema) == _CACHE_SCHEMA else empty
 
 
 def _write_cache(cache: Path | None, known: pl.DataFrame) -> None:
-    if cache is not None:
-        table = io.BytesIO()
-        known.write_parquet(table)
-        whole_file(cache / _CACHE_FILE, table.getvalue())
+    if cache is None:
+        return
+    table = io.BytesIO()
+    known.write_parquet(table)
+    try:
+        whole_file(cache / _CACHE_FILE, _seal(table.getvalue()) + b"\n" + table.getvalue())
+    except Stopped as full:
+        _LOG.warning(f"hashes of image files are not kept: {full}")
+
+
+def _seal(table: bytes) -> bytes:
+    return hashlib.sha256(table).hexdigest().encode()
 
 
 def content_of(rows: pl.DataFrame, root: Path | None, arrays: Mapping[str, np.ndarray], cache: Path | None) -> pl.Series:

@@ -40,6 +40,9 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_TOGETHER = 64
+"""Headers that a thread reads at a time: handing over a file costs more than a header that the system has in memory."""
+
 FilePath = str | os.PathLike[str]
 
 
@@ -251,8 +254,9 @@ def survey(paths: Sequence[FilePath]) -> Survey:
     """
     if not paths:
         raise BadData("there are no images to survey; give at least one path")
+    parts = [paths[at : at + _TOGETHER] for at in range(0, len(paths), _TOGETHER)]
     with ThreadPoolExecutor(max_workers=8) as pool:  # waits for the disk, hence more threads than cores
-        found = list(pool.map(_header_or_reason, paths))
+        found = [header for part in pool.map(_headers_or_reasons, parts) for header in part]
     broken = [f"{os.fspath(path)} ({what})" for path, what in zip(paths, found, strict=True) if isinstance(what, str)]
     if broken:
         raise BadData(f"{len(broken):,} of {len(paths):,} images cannot be read: {first_five(broken)}; repair or remove them")
@@ -260,6 +264,10 @@ def survey(paths: Sequence[FilePath]) -> Survey:
     sizes = np.array([header[:2] for header in headers], dtype=np.int32)
     is_grey = all(_is_grey(mode) for _, _, mode in headers)
     return Survey(sizes, 1 if is_grey else 3, bool((sizes == sizes[0]).all()))
+
+
+def _headers_or_reasons(paths: Sequence[FilePath]) -> list[tuple[int, int, str] | str]:
+    return [_header_or_reason(path) for path in paths]
 
 
 def _header_or_reason(path: FilePath) -> tuple[int, int, str] | str:

@@ -14,8 +14,8 @@ import polars as pl
 from tailwise.data.containers import is_container_name
 from tailwise.data.content import identity_of
 from tailwise.data.manifest import Manifest
+from tailwise.disk import whole_folder
 from tailwise.errors import BadData, OutputExists
-from tailwise.store import whole_folder
 
 SCHEMA = "tailwise.data/1"
 TABLE = "manifest.parquet"

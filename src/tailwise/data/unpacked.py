@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -10,8 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from tailwise.data.content import hash_file
-from tailwise.errors import BadData
+from tailwise.data.content import hash_bytes
 from tailwise.store import Store
 
 KIND = "files"
@@ -31,7 +31,7 @@ def unpacking_key(*parts: str | Sequence[str]) -> str:
 
 
 def unpack(key: str, images: Callable[[], Iterable[tuple[str, bytes]]]) -> tuple[Path, pl.DataFrame]:
-    """Write encoded images as files, unless they are there already; a folder with missing or changed files is made anew.
+    """Write encoded images as files, unless they are there already, whole; a folder with missing or changed files is made anew.
 
     Args:
         key: from `unpacking_key`; equal keys must mean equal images.
@@ -41,17 +41,11 @@ def unpack(key: str, images: Callable[[], Iterable[tuple[str, bytes]]]) -> tuple
         The folder, and a table of `path` (relative to it) and `content`, a row an image in the order of `images`.
 
     Raises:
-        BadData: what `images` raises, or the files change while they are written.
+        TailwiseError: what `images` raises.
         Unwritable, Stopped: the store cannot be written.
     """
-    store = Store()
-    for _ in range(2):
-        folder = store.make(KIND, key, lambda draft: _fill(draft, images()))
-        table = _read_list(folder)
-        if table is not None:
-            return folder, table
-        store.drop(KIND, key)
-    raise BadData(f"{folder}: unpacked images vanish or change while they are read; set TAILWISE_STORE to a folder of your own")
+    folder = Store().make(KIND, key, lambda draft: _fill(draft, images()))
+    return folder, pl.read_parquet(folder / _LIST)
 
 
 def _fill(draft: Path, images: Iterable[tuple[str, bytes]]) -> None:
@@ -64,26 +58,13 @@ def _fill(draft: Path, images: Iterable[tuple[str, bytes]]) -> None:
             (draft / parent).mkdir(parents=True, exist_ok=True)
             made.add(parent)
         (draft / path).write_bytes(encoded)
-        rows.append((path, len(encoded), hash_file(str(draft / path))))
-    table = pl.DataFrame(rows, schema={"path": pl.String, "size": pl.Int64, "content": pl.String}, orient="row")
-    table.write_parquet(draft / _LIST)  # last: what is younger than this was changed afterwards
+        rows.append((path, hash_bytes(encoded)))
+    table = io.BytesIO()  # not to the file itself: polars says a full disk in words of its own
+    pl.DataFrame(rows, schema={"path": pl.String, "content": pl.String}, orient="row").write_parquet(table)
+    (draft / _LIST).write_bytes(table.getvalue())
 
 
 def _ending(encoded: bytes) -> str:
     if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
         return ".webp"
     return next((ending for sign, ending in _SIGNS if encoded.startswith(sign)), ".img")
-
-
-def _read_list(folder: Path) -> pl.DataFrame | None:
-    """Give the table of a folder, or None where it is damaged."""
-    try:
-        written = os.stat(folder / _LIST).st_mtime_ns
-        table = pl.read_parquet(folder / _LIST)
-        for path, size in table.select("path", "size").iter_rows():
-            status = os.stat(folder / path)
-            if status.st_size != size or status.st_mtime_ns > written:
-                return None
-    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
-        return None
-    return table.select("path", "content")

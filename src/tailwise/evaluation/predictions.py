@@ -1,6 +1,6 @@
 """Predictions: every answer of a model by image id, with all that metrics, post-hoc methods and pages need of it.
 
-On disk a folder: `predictions.json` (names, counts, groups, data, and the SHA-256 of each file beside it),
+On disk a folder: `predictions.json` (names, counts, groups, data, the SHA-256 of each file beside it, and as its seal that of itself),
 `split-NAME.safetensors` for each split (`labels`, `logits`, perhaps `features` and `network_logits`; the ids as
 `ids`, uint8 UTF-8 bytes end to end, and `offsets`, (N + 1,) int64 where each begins and the last ends) and, where there
 is one, `head.safetensors` (`class_means`, `head_weight`, `head_bias`). Equal predictions make equal bytes.
@@ -25,9 +25,9 @@ from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
 from tailwise.counts import ClassCounts
+from tailwise.disk import whole_folder
 from tailwise.errors import BadData, OutputExists, UnknownName
 from tailwise.groups import Groups
-from tailwise.store import whole_folder
 
 SCHEMA = "tailwise.predictions/1"
 CARD = "predictions.json"
@@ -255,6 +255,7 @@ class _Card(msgspec.Struct):
     groups: Groups
     splits: dict[str, _File]
     head: str | None
+    seal: str | None = None  # absent in what earlier versions wrote
 
 
 def _split_file(name: str) -> str:
@@ -283,8 +284,13 @@ def _files_of(predictions: Predictions) -> dict[str, bytes]:
         head=_sha256(files[HEAD]) if head else None,
     )
     plain = msgspec.to_builtins(card, enc_hook=lambda number: number.item())  # counts may be NumPy's integers
-    text = json.dumps(plain, ensure_ascii=False, indent=1)
+    text = json.dumps({**plain, "seal": _seal(plain)}, ensure_ascii=False, indent=1)
     return {**files, CARD: f"{text}\n".encode()}
+
+
+def _seal(plain: Mapping[str, Any]) -> str:
+    """Hash a card's values, all but the seal itself: neither order nor spaces change it."""
+    return _sha256(json.dumps({name: value for name, value in plain.items() if name != "seal"}, sort_keys=True).encode())
 
 
 def _split_bytes(part: SplitPredictions) -> bytes:
@@ -306,14 +312,16 @@ def _sha256(data: bytes) -> str:
 
 
 def _read_folder(folder: Path) -> Predictions:
-    card = _read_card(folder / CARD)
     try:
+        card = _read_card(folder / CARD)
         splits = {name: _read_split(folder, name, file) for name, file in card.splits.items()}
         head = _tensors(folder / HEAD, card.head) if card.head is not None else {}
         arrays = {name: head.get(name) for name in ("class_means", "head_weight", "head_bias")}
         return Predictions(splits, card.classes, card.counts, card.groups, card.data, **arrays)
     except BadData as error:
-        raise BadData(f"predictions in {folder} cannot be used: {error}") from error
+        whole = folder.parent if (folder.parent / "run.json").is_file() else folder
+        remedy = f"put it back, or delete {whole} and run the command that made it again: what the store holds is not trained twice"
+        raise BadData(f"predictions in {folder} cannot be used: {error}; {remedy}") from error
 
 
 def _read_card(path: Path) -> _Card:
@@ -323,7 +331,10 @@ def _read_card(path: Path) -> _Card:
         schema = plain.get("schema") if isinstance(plain, dict) else None
         if schema != SCHEMA:
             raise BadData(f"{path} has schema {schema!r}, expected {SCHEMA!r}; write it again with this version")
-        return msgspec.convert(plain, _Card)
+        card = msgspec.convert(plain, _Card)
+        if card.seal not in (None, _seal(plain)):
+            raise BadData(f"{path} is damaged: it is not as it was written")
+        return card
     except (msgspec.DecodeError, RecursionError) as error:
         raise BadData(f"{path} is damaged: {error}") from error
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
@@ -54,25 +54,30 @@ def pack(
 
     def decode(file: Path) -> None:
         first = read_pixels(paths[0], size, channels)
-        packed = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=(len(paths), *first.shape))
+        head = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), *first.shape)}
+        writing = Lock()
+        with file.open("wb") as packed:  # written, not mapped: a full disk under a map kills the process, without a word
+            np.lib.format.write_array_header_1_0(packed, head)
+            start = packed.tell()
 
-        def one(i: int) -> None:
-            pixels = read_pixels(paths[i], size, channels)
-            if pixels.shape != first.shape:
-                raise BadData(f"{paths[i]} has shape {pixels.shape}, and {paths[0]} {first.shape}; bring all to one size")
-            packed[i] = pixels
+            def one(i: int) -> None:
+                pixels = read_pixels(paths[i], size, channels)
+                if pixels.shape != first.shape:
+                    raise BadData(f"{paths[i]} has shape {pixels.shape}, and {paths[0]} {first.shape}; bring all to one size")
+                with writing:
+                    packed.seek(start + i * first.nbytes)
+                    packed.write(pixels.tobytes())
 
-        with ThreadPoolExecutor(max_workers=cores()) as pool:
-            for done, _ in enumerate(pool.map(one, range(len(paths))), start=1):
-                if progress:
-                    progress(done, len(paths))
-        packed.flush()
+            with ThreadPoolExecutor(max_workers=cores()) as pool:
+                for done, _ in enumerate(pool.map(one, range(len(paths))), start=1):
+                    if progress:
+                        progress(done, len(paths))
 
     return keep_array(store, "pixels", key, decode)
 
 
 def keep_array(store: Store, kind: str, key: str, write: Callable[[Path], None]) -> NDArray[Any]:
-    """Keep an array in the store with its hash: written once, mapped afterwards, written again where it is damaged.
+    """Keep an array in the store: written once, mapped afterwards, written again where it is damaged.
 
     Args:
         store: where.
@@ -80,28 +85,9 @@ def keep_array(store: Store, kind: str, key: str, write: Callable[[Path], None])
         key: all that decides the array.
         write: writes the array to a file.
     """
-
-    def fill(folder: Path) -> None:
-        write(folder / f"{kind}.npy")
-        (folder / f"{kind}.hash").write_text(_hash(folder / f"{kind}.npy"))
-
-    folder = store.make(kind, key, fill)
-    if not _is_whole(folder, kind):
-        with store.lock(kind, key):
-            if not _is_whole(folder, kind):  # nobody else has repaired it meanwhile
-                store.drop(kind, key)
-        folder = store.make(kind, key, fill)
-    return np.load(folder / f"{kind}.npy", mmap_mode="r")
-
-
-def _is_whole(folder: Path, kind: str) -> bool:
-    """Say whether the bytes are those that were written: the store is a cache, and damage there is found."""
-    try:
-        return (folder / f"{kind}.hash").read_text() == _hash(folder / f"{kind}.npy")
-    except OSError:
-        return False
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()
+    while True:
+        folder = store.make(kind, key, lambda draft: write(draft / f"{kind}.npy"))
+        try:
+            return np.load(folder / f"{kind}.npy", mmap_mode="r")
+        except FileNotFoundError:  # another process has trimmed it in this very moment
+            continue

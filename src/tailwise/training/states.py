@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +14,11 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from tailwise.store import Store, whole_folder
+from tailwise.disk import sealed, unsealed, whole_folder
+from tailwise.store import Store
 
-SCHEMA = "tailwise.state/1"
+SCHEMA = "tailwise.state/2"
+TENSORS, RECORD, INNER = "tensors.safetensors", "state.json", "inner"
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,13 @@ def save_state(store: Store, state: State, inner: bool) -> None:
     """Store a state; `inner` ones, in the middle of an epoch, are the first to go when the store is full."""
     if store.has("states", state.line, _name(state.step)):
         if not inner:
-            store.path("states", state.line, _name(state.step), "inner").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # in a store that cannot be written nothing is deleted either
+                store.path("states", state.line, _name(state.step), INNER).unlink(missing_ok=True)
         return
 
     def fill(folder: Path) -> None:
         data = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()})
-        (folder / "tensors.safetensors").write_bytes(data)
+        (folder / TENSORS).write_bytes(data)
         record = {
             "schema": SCHEMA,
             "line": state.line,
@@ -71,36 +74,36 @@ def save_state(store: Store, state: State, inner: bool) -> None:
             "seconds": state.seconds,
             "owners": dict(state.owners),
         }
-        (folder / "state.json").write_text(json.dumps(record))
+        (folder / RECORD).write_bytes(sealed(record))
         if inner:
-            (folder / "inner").touch()
+            (folder / INNER).touch()
 
-    whole_folder(store.path("states", state.line, _name(state.step)), fill)
+    store.put(lambda final: whole_folder(final, fill), "states", state.line, _name(state.step))
 
 
 def load_state(store: Store, line: str, step: int) -> State | None:
-    """Load a state, or None when it is not there or damaged; a damaged one is deleted, since the store is only a cache."""
-    folder = store.path("states", line, _name(step))
+    """Load a state, or None when it is not there or damaged; a damaged one is said and deleted, since the store is only a cache."""
+    key = ("states", line, _name(step))
+    if not store.has(*key):
+        return None
+    folder = store.path(*key)
     try:
-        record = json.loads((folder / "state.json").read_text())
-        data = (folder / "tensors.safetensors").read_bytes()
-        if record["schema"] != SCHEMA or hashlib.sha256(data).hexdigest() != record["sha256"]:
-            raise ValueError("the hash does not fit")
-        tensors = load_tensors(data)
-    except FileNotFoundError:
-        if folder.is_dir():
-            store.drop("states", line, _name(step))
+        record = unsealed((folder / RECORD).read_bytes())
+        data = (folder / TENSORS).read_bytes()
+        if (record["line"], record["step"], record["sha256"]) != (line, step, hashlib.sha256(data).hexdigest()):
+            raise ValueError("it is not what was stored here")
+        state = State(line, step, load_tensors(data), tuple(record["log"]), record["seconds"], record["owners"])
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        if folder.is_dir():  # otherwise another process has trimmed it meanwhile
+            store.drop_damaged(*key)
         return None
-    except (OSError, ValueError, KeyError, SafetensorError):
-        store.drop("states", line, _name(step))
-        return None
-    return State(line, step, tensors, tuple(record["log"]), record["seconds"], record["owners"])
+    store.touch(*key)
+    return state
 
 
 def stored_steps(store: Store, line: str) -> list[int]:
     """List the steps of a line whose states are stored, in order."""
-    folder = store.path("states", line)
-    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit()) if folder.is_dir() else []
+    return sorted(int(name) for name in store.names("states", line) if name.isdigit())
 
 
 def nearest_state(store: Store, line: str, step: int, usable: Callable[[int], bool] = lambda step: True) -> State | None:
@@ -120,5 +123,5 @@ def drop_state(store: Store, line: str, step: int) -> None:
 def drop_inner(store: Store, line: str, below: int) -> None:
     """Delete the inner states of a line before a step: a later one has taken their place."""
     for step in stored_steps(store, line):
-        if step < below and store.path("states", line, _name(step), "inner").exists():
+        if step < below and store.path("states", line, _name(step), INNER).exists():
             store.drop("states", line, _name(step))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 
 from tailwise.data.manifest import Manifest
@@ -15,8 +17,10 @@ def read_digits() -> Manifest:
         1,797 images (8, 8, 1) uint8 of ten classes, 174 to 183 each, all `train`. Values 0..16 are scaled to 0..255 and rounded.
         Ids are `digits/0000` onwards, in the order of scikit-learn's file.
     """
+    state = random.getstate()
     from sklearn.datasets import load_digits  # heavy, and needed by nothing else here
 
+    random.setstate(state)  # the first import of scikit-learn draws from Python's generator, which is the caller's
     digits = load_digits()
     images = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]
     labels = digits.target.astype(np.int64)

@@ -190,7 +190,7 @@ def _read_encoded(
     """Unpack the images, and make a manifest of the files."""
     image = roles["path"]
     table = _read_columns(parts, {role: column for role, column in roles.items() if role != "path"})
-    hashes = hash_files([str(part.file.resolve()) for part in parts], Store().root / "hashes")
+    hashes = hash_files([str(part.file.resolve()) for part in parts], Store().shelf("hashes"))
     stems = [_stem(part) for part in parts]
     root, files = unpack(unpacking_key("parquet", image, stems, hashes), lambda: _encoded(parts, image))
     table = pl.concat([table, files], how="horizontal")

@@ -4,44 +4,64 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from tailwise.data.content import WRITTEN, hash_bytes
+from tailwise.data.content import WRITTEN, hash_bytes, hash_files
 from tailwise.data.listing import first_five
 from tailwise.data.manifest import Manifest
 from tailwise.data.png import encode_png
 from tailwise.data.storage import CARD, TABLE, check_made, read_card, write_files
 from tailwise.data.writers.names import unique_names
-from tailwise.errors import BadData, BadValue, OutputExists
-from tailwise.store import Store, replace_folder, whole_folder
+from tailwise.disk import put_back, replace_folder, whole_folder
+from tailwise.errors import BadData, BadValue, OutputExists, Stopped, Unwritable
+from tailwise.store import Store
 
-LEFT = ("Thumbs.db", "desktop.ini")
-"""What file managers leave in a folder, beside hidden files."""
+LEFT = (".DS_Store", "Thumbs.db", "desktop.ini", ".directory")
+"""What file managers leave in a folder, beside names that begin with `._`."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """An image folder on disk.
+
+    Attributes:
+        manifest: of the folder.
+        stood: whether it stood already, whole, and nothing was written.
+    """
+
+    manifest: Manifest
+    stood: bool
 
 
 def write_folder(manifest: Manifest, dest: Path | str, link: bool = False, force: bool = False) -> Manifest:
+    """Write a set as an image folder, as `build_folder` does, and give the manifest of `dest`."""
+    return build_folder(manifest, dest, link, force).manifest
+
+
+def build_folder(manifest: Manifest, dest: Path | str, link: bool = False, force: bool = False) -> Built:
     """Write a set as an image folder that every tool can read, with `manifest.parquet` and `card.json` in it.
 
     Files are copied as they are, arrays are written as PNG, both without loss. The manifest keeps ids, content hashes and class
     names, so that the identity stays; only paths are new, and relative to `dest`, which may be moved. Equal sets give equal bytes of
-    table and card. `dest` appears whole or not at all.
+    table and card. `dest` appears whole or not at all; where it stands already, built in the same way from an equal set and whole to
+    the byte, nothing is written.
 
     Args:
         manifest: of images.
-        dest: must not exist, unless `force`.
+        dest: must not exist, or hold this set, unless `force`.
         link: make symbolic links to where the files are (absolute: they survive a move of `dest`, not of the files).
         force: replace `dest` where a manifest's card lies in it; the old folder stands until the new one is whole.
-
-    Returns:
-        The manifest of `dest`.
 
     Raises:
         BadData: features instead of images, or images that cannot be read.
         BadValue: `dest` lies among the images, or images lie in `dest`; links to arrays
             or into the store.
-        OutputExists: `dest` exists, and `force` is not given or it carries no card of ours.
+        OutputExists: `dest` exists and holds something else, or is damaged, and `force` is not given; it carries no card of ours; or
+            files were added to it.
         Unwritable, Stopped: it cannot be written, or the disk is full.
     """
     dest = Path(dest)
@@ -50,37 +70,101 @@ def write_folder(manifest: Manifest, dest: Path | str, link: bool = False, force
     if link and manifest.arrays:
         raise BadValue(f"manifest {manifest.name!r} holds images in arrays, which cannot be linked to; leave link out")
     _check_place(manifest, dest, link)
-    check_replaceable(dest, force)
+    if not os.path.lexists(dest):
+        put_back(dest)  # a replacing was killed between its two renames
+    check_ours(dest, force)
     manifest = manifest.with_content()
     written = _moved(manifest, dest, link)
+    if os.path.lexists(dest):
+        difference = _difference(written, dest, link)
+        if difference is None:
+            if force:
+                put_back(dest)  # a replacing was killed with the new folder in its place: now the old one goes
+            return Built(Manifest.load(dest), stood=True)
+        if not force:
+            raise OutputExists(f"{dest} {difference}; give the name of another folder, or replace this one with --force")
+        check_nothing_added(dest)
     make = replace_folder if force else whole_folder
     make(dest, lambda draft: _fill(draft, manifest, written, link))
     check_made(written, dest)
-    return Manifest.load(dest)
+    return Built(Manifest.load(dest), stood=False)
 
 
-def check_replaceable(dest: Path, force: bool) -> None:
-    """Refuse a place that is taken, before any work.
+def check_ours(dest: Path, force: bool = False) -> None:
+    """Refuse a place where something lies that we did not make, before any work.
 
     Raises:
-        OutputExists: something is there, and `force` is not given, or it is no folder with a card of ours.
+        OutputExists: it is no folder with a card of ours; `force` changes nothing but the words.
     """
     if not os.path.lexists(dest):
         return
-    if not force:
-        raise OutputExists(f"{dest} exists already; give the name of a folder that does not, or pass --force to replace a built one")
-    try:
-        is_ours = dest.is_dir() and not dest.is_symlink() and bool(read_card(dest))
-    except BadData:
-        is_ours = False
-    if not is_ours:
-        raise OutputExists(f"{dest} carries no card of tailwise, so --force does not replace it; give the name of another folder")
-    added = sorted(_files_in(dest) - _built(dest))
+    if dest.is_symlink():
+        what = "is a link"
+    elif not dest.is_dir():
+        what = "is a file"
+    else:
+        try:
+            read_card(dest)
+            return
+        except BadData:
+            what = "carries no card of tailwise"
+    end = ", so --force does not replace it" if force else ""
+    raise OutputExists(f"{dest} exists already and {what}{end}; give the name of a folder that does not")
+
+
+def check_nothing_added(dest: Path, beside: Iterable[str] = ()) -> None:
+    """Refuse to replace a folder of ours that holds more than what we wrote into it.
+
+    Args:
+        dest: with a card of ours.
+        beside: names of further files of ours.
+
+    Raises:
+        OutputExists: files or links were added, or the table is damaged, so that nobody can tell.
+    """
+    added = sorted(_files_in(dest) - _built(dest) - set(beside))
     if added:
         raise OutputExists(
             f"{dest} holds {len(added):,} files that were added after it was built, which --force would delete: {first_five(added)}; "
             "move them, or give the name of another folder"
         )
+
+
+def _difference(written: Manifest, dest: Path, link: bool) -> str | None:
+    """Say in what a folder with a card of ours is not the one that would be written; None where it is, whole to the byte."""
+    try:
+        found = Manifest.load(dest)
+    except BadData as error:
+        return f"was built before and is damaged ({error})"
+    if found.identity != written.identity:
+        return "was built from another set, or with another split, tail or seed"
+    if not _paths(found).equals(_paths(written)):
+        return "was built from an equal set under other file names"
+    is_link = [os.path.islink(dest / path) for path in found.rows["path"]]
+    if any(is_link) != link:
+        return "holds copies, not the links that --link asks for" if link else "holds links, not copies"
+    changed = _changed(found.rows, dest)
+    if changed:
+        return f"was built before and is damaged: {len(changed):,} files are missing or have changed, {first_five(changed)}"
+    return None
+
+
+def _paths(manifest: Manifest) -> pl.DataFrame:
+    return manifest.rows.select("id", "path").sort("id")
+
+
+def _changed(rows: pl.DataFrame, dest: Path) -> list[str]:
+    """List the files of a folder that are missing, or are not those that its table describes."""
+    expected = pl.coalesce(WRITTEN, "content") if WRITTEN in rows.columns else pl.col("content")
+    table = rows.select("path", expected.alias("expected")).sort("path")
+    there = [path for path in table["path"] if os.path.isfile(dest / path)]
+    files = [os.path.join(os.path.abspath(dest), path) for path in there]
+    try:
+        hashes = hash_files(files, Store().shelf("hashes"))
+    except (Unwritable, Stopped):  # the cache of hashes only saves time
+        hashes = hash_files(files)
+    found = dict(zip(there, hashes, strict=True))
+    return [path for path, hash_ in table.iter_rows() if found.get(path) != hash_]
 
 
 def _built(dest: Path) -> set[str]:
@@ -97,11 +181,16 @@ def _built(dest: Path) -> set[str]:
 
 
 def _files_in(folder: Path) -> set[str]:
-    """List what lies in a folder, without what file managers leave there."""
-    found = {os.path.relpath(os.path.join(top, name), folder) for top, _, names in os.walk(folder) for name in names}
-    return {
-        path.replace(os.sep, "/") for path in found if not os.path.basename(path).startswith(".") and os.path.basename(path) not in LEFT
-    }
+    """List the files and links that lie in a folder, without what file managers leave there."""
+    found = set()
+    for top, folders, names in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(top, name))]
+        found |= {os.path.relpath(os.path.join(top, name), folder) for name in (*names, *links) if not _is_left(name)}
+    return {path.replace(os.sep, "/") for path in found}
+
+
+def _is_left(name: str) -> bool:
+    return name in LEFT or name.startswith("._")
 
 
 def _check_place(manifest: Manifest, dest: Path, link: bool) -> None:
@@ -113,7 +202,7 @@ def _check_place(manifest: Manifest, dest: Path, link: bool) -> None:
         raise BadValue(f"{dest} holds images of {manifest.name!r} itself; write to another folder")
     if is_inside(place, root) and _is_of_class_folders(manifest):
         raise BadValue(f"{dest} lies inside {manifest.root}, where the images of {manifest.name!r} are; write to a folder outside")
-    if link and is_inside(root, os.path.realpath(Store().root)):
+    if link and Store().holds(root):
         raise BadValue(f"the images of {manifest.name!r} were unpacked into the store, which may be emptied; copy them, without --link")
 
 
