@@ -45,6 +45,7 @@ class Card:
         defaults: where the knobs' defaults come from.
         departs: how ours departs from the authors' code, and why.
         cost: full-network forwards (with backward) a step, relative to plain training.
+        processes: why several processes cannot equal one with the joint batch; empty where they do.
         aliases: other names that people type.
         presets: named settings of the knobs, each with its source in `defaults`.
         status: what backs it: `formula`, `values`, `panel` or `reproduced`.
@@ -60,6 +61,7 @@ class Card:
     defaults: str = ""
     departs: str = ""
     cost: str = "1 forward"
+    processes: str = ""
     aliases: tuple[str, ...] = ()
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     status: Status = "formula"

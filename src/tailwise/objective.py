@@ -82,7 +82,9 @@ class Clock:
         steps: steps an epoch.
         total: steps since the root of the chain of stages; what draws are made from.
         seed: of the run.
-        part: which of the accumulated parts of the batch, 0-based.
+        part: which part of the batch, 0-based, counted over processes and what each accumulates.
+        rows: rows of `main` in the whole batch, over all processes.
+        stands_in: whether the batch has fewer rows than there are processes, and this one repeats the rows of the first, uncounted.
     """
 
     epoch: int
@@ -92,6 +94,8 @@ class Clock:
     total: int
     seed: int
     part: int = 0
+    rows: int = 0
+    stands_in: bool = False
 
     @property
     def progress(self) -> float:
@@ -236,7 +240,10 @@ class Objective(Part):
         """Make modules and buffers that need the network's widths. Runs once, seeded, with the network in eval mode."""
 
     def loss(self, net: nn.Module, batch: Batch, now: Clock) -> Term | Terms:
-        """Give the loss as terms. Pure but for BatchNorm statistics: it may run twice in a step; it may `keep` rows."""
+        """Give the loss as terms, the same names for every batch; a term without rows has values of shape (0,).
+
+        Pure but for BatchNorm statistics: it may run twice in a step; it may `keep` rows.
+        """
         raise NotImplementedError
 
     def settle(self, net: nn.Module, kept: Mapping[str, Tensor], now: Clock) -> None:

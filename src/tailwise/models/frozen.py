@@ -52,7 +52,7 @@ def frozen_body(name: str, shape: tuple[int, ...]) -> FrozenBody:
         BadData: weights that are not there or belong to another network, or images that it cannot take.
     """
     net = resolve(Net(), pretrained_name(name))
-    return FrozenBody(make_body(net, shape), net.weights)
+    return FrozenBody(_made(net, shape), net.weights)
 
 
 def empty_body(name: str, shape: tuple[int, ...]) -> FrozenBody:
@@ -65,4 +65,10 @@ def empty_body(name: str, shape: tuple[int, ...]) -> FrozenBody:
     Raises:
         UnknownName, BadValue, BadData: as `frozen_body`, but for weights.
     """
-    return FrozenBody(make_body(Net(parse(name).net), shape))
+    return FrozenBody(_made(Net(parse(name).net), shape))
+
+
+def _made(net: Net, shape: tuple[int, ...]) -> Body:
+    """Make a body all of whose values come from elsewhere: what timm draws first is drawn under a fork of torch's generator."""
+    with torch.random.fork_rng(devices=[]):
+        return make_body(net, shape)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 
+from tailwise import processes
 from tailwise.errors import Stopped
 from tailwise.models import build
 from tailwise.specification import fresh
 from tailwise.store import Store
 from tailwise.training.joint import Joint, build_objective, carry_network, carry_objective, forked, initialise, moves, owners, rename
 from tailwise.training.loop import Loop
+from tailwise.training.modes import plainly
 from tailwise.training.plan import Leg, Root, about_leg
-from tailwise.training.states import State, drop_inner, drop_state, load_state, nearest_state, save_state
+from tailwise.training.states import State, drop_inner, drop_state, load_state, nearest_state, save_state, stored_steps
 from tailwise.training.streams import StreamReader, read_batch
 
 KEEP_SECONDS = 60.0
@@ -46,6 +47,7 @@ class RunSettings:
         device: where to train.
         watch: hears of every step.
         interrupted: asked after every step; True stores the state and raises KeyboardInterrupt.
+        waiting: hears a sentence when another process has to finish something first.
         keep_seconds: how often a state in the middle is stored.
     """
 
@@ -53,18 +55,8 @@ class RunSettings:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     watch: Watch = nobody
     interrupted: Callable[[], bool] = lambda: False
+    waiting: Callable[[str], None] = lambda sentence: None
     keep_seconds: float = KEEP_SECONDS
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Run with this many torch threads, and give the caller's number back."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def make_loop(root: Root, leg: Leg, parent: State | None, device: torch.device) -> Loop:
@@ -126,17 +118,38 @@ class LineRun:
             Stopped: a loss that is not finite.
             KeyboardInterrupt: asked to stop; the state is stored.
         """
-        store, line = self.settings.store, self.leg.line
-        state = nearest_state(store, line, step, usable)
+        state = self._nearest(step, usable)
         self.settings.watch(self.leg, state.step if state else 0, 0)
         if state is not None and state.step == step:
             return state
-        with store.lock("line", line):
-            state = nearest_state(store, line, step, usable)
+        with self._line_held():
+            state = self._nearest(step, usable)
             if state is not None and state.step == step:
                 return state
-            with threads(self.leg.recipe.threads):
+            with plainly(self.leg.recipe.threads):
                 return self._train(state, step, at_epoch)
+
+    def _nearest(self, step: int, usable: Callable[[int], bool]) -> State | None:
+        return processes.told(lambda: nearest_state(self.settings.store, self.leg.line, step, usable))
+
+    @contextmanager
+    def _line_held(self) -> Iterator[None]:
+        """Hold the line's lock, so that no two commands train it at once; one of several processes that train as one holds it for all."""
+        said = False
+
+        def waiting() -> None:
+            nonlocal said
+            if not said:
+                self.settings.waiting("another command trains what comes next here; waiting for it")
+                said = True
+            if self.settings.interrupted():
+                raise KeyboardInterrupt
+
+        if processes.is_first():
+            with self.settings.store.lock("line", self.leg.line, waiting):
+                yield
+        else:
+            yield
 
     def _train(self, state: State | None, stop: int, at_epoch: Callable[[State], None] | None) -> State:
         loop = make_loop(self.root, self.leg, self.parent() if self.leg.parent else None, self.settings.device)
@@ -158,20 +171,21 @@ class LineRun:
             loop.run_step(batch, now)
             done = step + 1
             self.trained += 1
-            if now.step == now.steps - 1:
+            settings.watch(leg, done, self.trained)
+            interrupted, late = processes.agreed(settings.interrupted(), time.perf_counter() - kept > settings.keep_seconds)
+            lasting, ends_epoch = done in cuts or done == stop, now.step == now.steps - 1
+            storing = lasting or interrupted or late
+            if settings.device.type == "cpu" or storing or ends_epoch:  # elsewhere the question would make the host wait at every step
+                self._check_sound(loop, with_weights=storing)
+            if ends_epoch:
                 log.append({"epoch": now.epoch, "step": now.total + 1, "rate": loop.rate, **loop.read_meter()})
-                self._check_finite(log[-1])
                 if at_epoch is not None:
                     at_epoch(now_state(done))
-            settings.watch(leg, done, self.trained)
-            interrupted = settings.interrupted()
-            lasting = done in cuts or done == stop
-            if lasting or interrupted or time.perf_counter() - kept > settings.keep_seconds:
-                save_state(settings.store, now_state(done), inner=not lasting)
-                drop_inner(settings.store, leg.line, done)
+            if storing:
+                self.keep(now_state(done), inner=not lasting)
                 kept = time.perf_counter()
             if interrupted and done != stop:
-                raise KeyboardInterrupt
+                raise KeyboardInterrupt(f"step {done:,} of {stop:,} is stored")
         return now_state(stop)
 
     @property
@@ -179,26 +193,42 @@ class LineRun:
         """Steps of the line whose states are kept for others to start from."""
         return {(self.leg.recipe.epoch_at(share) - self.leg.epoch) * self.leg.steps for share in self.leg.recipe.shares()}
 
-    def keep(self, state: State) -> None:
-        """Store a state that others will want."""
-        save_state(self.settings.store, state, inner=False)
+    def keep(self, state: State, inner: bool = False) -> None:
+        """Store a state that others will want; an `inner` one only shortens a resumption, and takes the place of those before it."""
+        if processes.is_first():
+            save_state(self.settings.store, state, inner)
+            drop_inner(self.settings.store, self.leg.line, state.step)
 
     def drop(self, step: int) -> None:
         """Delete a state that nobody wants any more; those at cuts stay."""
-        if step not in self.cuts:
+        if processes.is_first() and step not in self.cuts:
             drop_state(self.settings.store, self.leg.line, step)
 
-    def _check_finite(self, record: Mapping[str, Any]) -> None:
-        if not all(math.isfinite(value) for name, value in record.items() if name.startswith("loss")):
-            raise Stopped(
-                f"the loss is no longer finite in epoch {record['epoch']} (by step {record['step']}, learning rate {record['rate']:g}); "
-                "try a smaller --set recipe.optimiser.rate, or --set recipe.clip=5"
-            )
+    def _check_sound(self, loop: Loop, with_weights: bool) -> None:
+        """Stop where a loss, or what learns, is no longer finite, before such a state is stored.
+
+        Raises:
+            Stopped: with the step, the learning rate, what is left, and what to try.
+        """
+        wrong, at = "loss is", loop.stray
+        if at is None and with_weights and not loop.is_sound:
+            wrong, at = "weights are", loop.now.total
+        if at is None:
+            return
+        leg = self.leg
+        epoch = leg.epoch + (at - leg.origin) // leg.steps
+        rate = leg.recipe.optimiser.rate * leg.recipe.schedule.factor(epoch, leg.recipe.epochs)
+        good = processes.told(lambda: stored_steps(self.settings.store, leg.line))
+        left = f"the last good state, step {leg.origin + good[-1]:,}, is kept" if good else "no state of this stage was stored yet"
+        raise Stopped(
+            f"the {wrong} no longer finite at step {at + 1:,} (epoch {epoch}, learning rate {rate:g}); {left}; "
+            f"try a smaller rate (--set recipe.optimiser.rate={rate / 10:g}) or clipped gradients (--set recipe.clip=5)"
+        )
 
 
 def state_of(root: Root, leg: Leg, at: int, settings: RunSettings, legs: tuple[Leg, ...]) -> State:
     """Give a state that earlier legs lead to, training what the store has lost of them."""
-    stored = load_state(settings.store, leg.line, at)
+    stored = processes.told(lambda: load_state(settings.store, leg.line, at))
     if stored is not None:
         return stored
     return LineRun(root, leg, settings, lambda: parent_of(root, leg, settings, legs)).reach(at)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from tailwise import processes
 from tailwise.errors import BadValue
 from tailwise.objective import Batch, Clock, Objective, Term
 from tailwise.training.joint import Joint, choose_learning, forked, matches, set_modes
@@ -17,6 +18,9 @@ from tailwise.training.plan import Leg
 from tailwise.training.streams import cut
 
 Gradients = dict[str, Tensor]
+
+NEVER = 2**62
+"""A step that never comes."""
 
 
 class Loop:
@@ -29,6 +33,9 @@ class Loop:
         averaged: name -> averaged tensor of the network and of what learns, where the stage averages; queues and copies are not.
         now: the clock of this step.
         meter: name -> running sum on the device, read once an epoch.
+
+    Where several processes train as one, each works on its share of the batch, and all hold equal bits after every step: gradients and
+    losses are averaged over the processes, and so are the statistics of normalisation, which each takes from its own rows.
     """
 
     def __init__(self, joint: Joint, leg: Leg, seed: int, device: torch.device) -> None:
@@ -45,6 +52,8 @@ class Loop:
             self.averaged = {name: tensor.detach().clone() for name, tensor in mine.items()}
         self.meter: dict[str, Tensor] = {}
         self._kept: dict[str, Tensor] = {}
+        self._stray = torch.full((), NEVER, device=device)
+        self._zero = torch.zeros((), device=device)
         set_modes(joint, leg.stage.frozen_norm)
 
     @property
@@ -80,20 +89,22 @@ class Loop:
         """Make one step: the objective's, then the average, then what settles once a step."""
         self.now = now
         self._set_rate(now)
-        with forked(self.seed, "step", now.total, device=self.device):
+        with forked(self.seed, "step", now.total, device=self.device), processes.standing_in(now.stands_in):
             if now.step == 0:
                 if now.total == self.leg.origin:
                     self.objective.event("stage_start", self)
                 self.objective.event("epoch_start", self)
-            self._kept, self._rows = {}, len(batch["main"])
+            self._kept = {}
             self.objective.step(self, batch, now)
             self._kept |= self.objective.take_kept()
+            self._level_statistics()
             with torch.no_grad():
-                self.objective.settle(self.net, self._kept, now)
+                joint = {name: processes.gathered(rows) for name, rows in sorted(self._kept.items())}
+                self.objective.settle(self.net, joint, now)
             if self.leg.stage.average is not None:
                 live = self.joint.state_dict()
                 self.leg.stage.average.update(self.averaged, {name: live[name] for name in self.averaged}, now.total - self.leg.base)
-            self._count("rows", torch.tensor(float(len(batch["main"])), device=self.device))
+            self._count("rows", torch.tensor(float(now.rows), device=self.device), now)
             if now.step == now.steps - 1:
                 self.objective.event("epoch_end", self)
 
@@ -103,6 +114,14 @@ class Loop:
         if "main" in self.optimisers:
             for group in self.optimisers["main"].param_groups:
                 group["lr"] = self._rate * group["factor"]
+
+    def _level_statistics(self) -> None:
+        """Average the running statistics of normalisation over the processes, so that all hold the same."""
+        if processes.count() > 1:
+            held = {name: module for name, module in self.joint.named_modules() if getattr(module, "running_mean", None) is not None}
+            mine = {f"{name}.{kind}": getattr(module, kind) for name, module in held.items() for kind in ("running_mean", "running_var")}
+            for name, level in processes.averaged(mine).items():
+                mine[name].copy_(level)
 
     def descend(self, batch: Batch, now: Clock) -> None:
         """Loss, gradient by the stage's rule, clipping, update: the step of almost every method."""
@@ -126,10 +145,11 @@ class Loop:
         """
         before = None if statistics else {name: b.clone() for name, b in self.joint.named_buffers()}
         parts = cut(batch, self.leg.recipe.accumulate)
-        differentiate = self._whole if len(parts) == 1 else self._accumulated
-        gradients = differentiate(parts, now, statistics)
+        loss, gradients = self._whole(parts[0], now) if len(parts) == 1 else self._accumulated(parts, now)
+        loss, gradients = self._averaged(loss, gradients)
         kept = self.objective.take_kept()
         if before is None:
+            self._count("loss", loss * now.rows, now)
             self._kept |= kept
         else:
             with torch.no_grad():
@@ -137,14 +157,11 @@ class Loop:
                     buffer.copy_(before[name])
         return gradients
 
-    def _whole(self, parts: list[Batch], now: Clock, counted: bool) -> Gradients:
-        terms = self.terms(parts[0], now)
-        total = self.reduce(terms)
-        if counted:
-            self._count("loss", total.detach() * len(parts[0]["main"]))
-        return self._differentiate(total)
+    def _whole(self, batch: Batch, now: Clock) -> tuple[Tensor, Gradients]:
+        total = self.reduce(self.terms(batch, now))
+        return total.detach(), self._differentiate(total)
 
-    def _accumulated(self, parts: list[Batch], now: Clock, counted: bool) -> Gradients:
+    def _accumulated(self, parts: list[Batch], now: Clock) -> tuple[Tensor, Gradients]:
         sums: dict[str, Gradients] = {}
         numerators: dict[str, Tensor] = {}
         denominators: dict[str, Tensor] = {}
@@ -157,23 +174,37 @@ class Loop:
                         f"term {name!r} speaks for a whole batch, so it cannot be accumulated over parts; set recipe.accumulate=1"
                     )
                 numerator = term.numerator()
+                if not term.factor:
+                    continue
                 numerators[name] = numerators.get(name, 0) + numerator.detach()
                 denominators[name] = denominators.get(name, 0) + term.denominator()
                 factors[name] = term.factor
-                if term.factor:
-                    for parameter, g in self._differentiate(numerator, retain=i < len(terms) - 1).items():
-                        held = sums.setdefault(name, {})
-                        held[parameter] = held[parameter] + g if parameter in held else g
-        if counted:
-            rows = sum(len(part["main"]) for part in parts)
-            reduced = torch.stack([factors[n] * numerators[n] / _divisor(denominators[n]) for n in numerators])
-            self._count("loss", reduced.sum() * rows)
+                for parameter, g in self._differentiate(numerator, retain=i < len(terms) - 1).items():
+                    held = sums.setdefault(name, {})
+                    held[parameter] = held[parameter] + g if parameter in held else g
+        divisors = self._divisors(denominators)
+        reduced = [factors[name] * processes.presence() * (numerators[name] / divisors[name]) for name in divisors]
         gradients: Gradients = {}
         for name, held in sums.items():
             for parameter, g in held.items():
-                g = g * (factors[name] / _divisor(denominators[name]))
+                g = g * (factors[name] * processes.presence() / divisors[name])
                 gradients[parameter] = gradients[parameter] + g if parameter in gradients else g
-        return gradients
+        return sum(reduced[1:], reduced[0]) if reduced else self._zero, gradients
+
+    def _divisors(self, denominators: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Give what this process divides its part of each term by, so that the mean over the processes is the term of the whole batch."""
+        mine = {name: processes.presence() * denominator for name, denominator in denominators.items()}
+        return {name: _divisor(whole) for name, whole in processes.averaged(mine).items()}
+
+    def _averaged(self, loss: Tensor, gradients: Gradients) -> tuple[Tensor, Gradients]:
+        """Average a loss and its gradients over the processes; a parameter that no process has a gradient for has none."""
+        if processes.count() == 1:
+            return loss, gradients
+        has = torch.tensor([float(name in gradients) for name in self.learning], device=self.device)
+        mine = {name: gradients.get(name, torch.zeros_like(parameter)) for name, parameter in self.learning.items()}
+        joint = processes.averaged({**mine, "": loss, "has": has})
+        there = [name for name, share in zip(self.learning, joint["has"].tolist(), strict=True) if share]
+        return joint[""], {name: joint[name] for name in there}
 
     def _differentiate(self, scalar: Tensor, retain: bool = False) -> Gradients:
         if not scalar.requires_grad:
@@ -201,15 +232,21 @@ class Loop:
     # --- for objectives whose step is not "loss, backward, update" --------------------------------------------------------
 
     def terms(self, batch: Batch, now: Clock) -> dict[str, Term]:
-        """Run the joint module: the loss of a batch, or of a part of it, not reduced. Dropout draws for this step and part."""
+        """Run the joint module: the loss of a batch, or of a part of it, not reduced. Dropout draws for this step and part.
+
+        A process's share is a part like any other: its first one comes after all that the processes before it accumulate.
+        """
+        now = replace(now, part=now.part + processes.rank() * self.leg.recipe.accumulate)
         with forked(self.seed, "forward", now.total, now.part, device=self.device):
             made: dict[str, Term] = self.joint(batch, now)
         return made
 
     def reduce(self, terms: Mapping[str, Term]) -> Tensor:
-        """Reduce terms to a scalar; a term whose factor is zero is left out."""
-        reduced = [t.factor * (t.numerator() / _divisor(t.denominator())) for t in terms.values() if t.factor]
-        return sum(reduced[1:], reduced[0]) if reduced else torch.zeros((), device=self.device)
+        """Reduce terms to a scalar, whose mean over the processes is the loss of the whole batch; a factor of zero leaves a term out."""
+        counted = {name: term for name, term in terms.items() if term.factor}
+        divisors = self._divisors({name: term.denominator() for name, term in counted.items()})
+        reduced = [t.factor * processes.presence() * (t.numerator() / divisors[n]) for n, t in counted.items()]
+        return sum(reduced[1:], reduced[0]) if reduced else self._zero
 
     def parameters(self, optimiser: str = "main") -> dict[str, nn.Parameter]:
         """Give the learning parameters of one optimiser, by name."""
@@ -222,21 +259,36 @@ class Loop:
         return lambda *inputs: functional_call(self.net, {**buffers, **inner}, inputs)
 
     def update(self, scalar: Tensor, optimiser: str) -> None:
-        """Differentiate a scalar, step one optimiser, and log the scalar under the optimiser's name."""
-        self._count(f"loss.{optimiser}", scalar.detach() * self._rows)
+        """Differentiate a scalar, step one optimiser by the mean over the processes, and log the scalar under the optimiser's name."""
         held = self.parameters(optimiser)
-        gradients = torch.autograd.grad(scalar, list(held.values()), allow_unused=True)
-        self.apply({n: g for n, g in zip(held, gradients, strict=True) if g is not None}, only=optimiser)
+        made = torch.autograd.grad(scalar, list(held.values()), allow_unused=True)
+        gradients = {name: g for name, g in zip(held, made, strict=True) if g is not None}
+        loss, gradients = self._averaged(scalar.detach(), gradients)
+        self._count(f"loss.{optimiser}", loss * self.now.rows, self.now)
+        self.apply(gradients, only=optimiser)
 
     # --- state ----------------------------------------------------------------------------------------------------------
 
-    def _count(self, name: str, value: Tensor) -> None:
+    def _count(self, name: str, value: Tensor, now: Clock) -> None:
         self.meter[name] = self.meter[name] + value if name in self.meter else value
+        self._stray = torch.minimum(self._stray, torch.where(value.isfinite(), NEVER, now.total))
+
+    @property
+    def stray(self) -> int | None:
+        """The first step, counted from the root, whose loss was not finite; None while all are. Synchronises with the device."""
+        first = int(self._stray)
+        return None if first == NEVER else first
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether all that learns is finite. Synchronises with the device."""
+        return all(bool(parameter.isfinite().all()) for parameter in self.learning.values())
 
     def read_meter(self) -> dict[str, float]:
         """Read and clear the running means of the epoch: the one synchronisation with the device."""
         rows = float(self.meter["rows"])
-        means = {name: float(value) / rows for name, value in self.meter.items() if name != "rows"}
+        counted = sorted(self.meter.items())  # a resumed run has them in another order
+        means = {name: float(value) / rows for name, value in counted if name != "rows"}
         self.meter = {}
         return means
 

@@ -25,7 +25,7 @@ from tailwise.training.joint import forked
 from tailwise.training.sentences import describe, prior_warnings, stage_sentence
 from tailwise.training.splits import Splits
 
-CODE = ("training", "pixels", "models", "objective", "seeds", "data.images")
+CODE = ("training", "pixels", "models", "objective", "processes", "seeds", "data.images")
 """Rooms and modules whose code is in the root of every key; parts bring their own."""
 
 
@@ -205,7 +205,8 @@ def next_leg(root: Root, stage: Stage, before: Leg | None, at: int | None = None
         at: step of that leg's line whose state was left, when not its last.
     """
     recipe = root.recipe.part(stage.recipe)
-    resolved, steps, shown = resolve_stage(root, stage, recipe, first=before is None)
+    with forked(root.seed, "describe"):  # parts that are made anew may draw
+        resolved, steps, shown = resolve_stage(root, stage, recipe, first=before is None)
     left = 0 if before is None else before.stop if at is None else at
     goes_on = before is not None and stage.start.clock == "continue"
     if before is not None and goes_on and before.recipe != recipe:

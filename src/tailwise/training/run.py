@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tailwise import processes
 from tailwise.errors import BadData, BadValue, Stopped
 from tailwise.evaluation import Predictions, SplitPredictions, macro_accuracy, micro_accuracy
 from tailwise.method import Best, advance
@@ -20,8 +19,10 @@ from tailwise.models.chain import Chain
 from tailwise.models.heads import linear_weights
 from tailwise.pixels import Rows
 from tailwise.specification import key_of, room_digest
-from tailwise.store import write_json
+from tailwise.store import Store
+from tailwise.training.joint import forked
 from tailwise.training.line import LineRun, RunSettings, make_loop, parent_of
+from tailwise.training.modes import plainly
 from tailwise.training.plan import Leg, Root, about_leg, fill_posthoc, next_leg, stages_of
 from tailwise.training.states import State, load_state
 from tailwise.training.streams import PLAIN
@@ -69,9 +70,10 @@ class Outcome:
     def predictor(self) -> nn.Module:
         """The module that is evaluated and exported, with the weights that the stage left; averaged ones where it averages."""
         parent = parent_of(self.root, self.leg, self.settings, self.legs)
-        loop = make_loop(self.root, self.leg, parent, self.settings.device)
-        loop.joint.load_state_dict(self.state.left(), strict=True)
-        return loop.objective.predictor(loop.net).eval()
+        with plainly(self.leg.recipe.threads):
+            loop = make_loop(self.root, self.leg, parent, self.settings.device)
+            loop.joint.load_state_dict(self.state.left(), strict=True)
+            return loop.objective.predictor(loop.net).eval()
 
     def logits(self, split: str) -> NDArray[np.float32]:
         """Give (N, C) logits of a split that may decide something.
@@ -84,7 +86,8 @@ class Outcome:
             raise BadValue("split 'test' decides nothing; a method looks at 'val', which --split 80/10/10 sets aside")
         if split not in self.root.splits.rows:
             raise BadData(f"the data have no split {split!r} to decide on; set some of train aside with --split 80/10/10")
-        return self._sweep(split)[0]
+        _ = self.predictor  # made by all processes together, before one of them answers for all
+        return processes.told(lambda: self._sweep(split)[0])
 
     def accuracy(self, split: str = "val", metric: str = "macro_accuracy") -> float:
         """Measure on a split that may decide something; raises as `logits`."""
@@ -96,10 +99,14 @@ class Outcome:
 
     def _sweep(self, split: str) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         rows: Rows = self.root.splits.rows[split]
-        return sweep(self.predictor, rows, self.leg.recipe.normalise or PLAIN, self.settings.device)
+        with plainly(self.leg.recipe.threads), forked(self.root.seed, "predict", split, device=self.settings.device):
+            return sweep(self.predictor, rows, self.leg.recipe.normalise or PLAIN, self.settings.device)
 
     def predictions(self) -> Predictions:
-        """Predict every validation and test row, with the class means of the training features and the head's weights."""
+        """Predict every validation and test row, with the class means of the training features and the head's weights.
+
+        Of several processes one is enough.
+        """
         splits = self.root.splits
         made = {}
         for name in ("val", "test"):
@@ -156,6 +163,8 @@ def run_method(root: Root, method: Any, modifiers: Iterable[Any], settings: RunS
         outcome = _run_leg(root, leg, outcome, settings)
     if outcome is None:
         raise BadValue(f"{method} has no stage")
+    if processes.count() > 1:
+        _ = outcome.predictor  # made together here, so that one process can use it alone
     return outcome, fill_posthoc(method, about, outcome.leg)
 
 
@@ -178,7 +187,6 @@ def _best(best: Best, root: Root, leg: Leg, legs: tuple[Leg, ...], run: LineRun,
     if best.split not in root.splits.rows:
         raise BadData(f"the data have no split {best.split!r} to choose on; set some of train aside with --split 80/10/10")
     key = key_of(leg.line, best.metric, root.splits.identity(best.split), room_digest("evaluation"))
-    path = settings.store.path("scores", f"{key}.json")
     scores: dict[int, float] = {}
     kept: State | None = None
 
@@ -187,7 +195,7 @@ def _best(best: Best, root: Root, leg: Leg, legs: tuple[Leg, ...], run: LineRun,
         return max(among, key=lambda s: (among[s], -s))
 
     def usable(step: int) -> bool:
-        scores.update(_read_scores(path))
+        scores.update(_read_scores(settings.store, key))
         needed = range(leg.start + leg.steps, step + 1, leg.steps)
         return all(s in scores for s in needed) and (not needed or load_state(settings.store, leg.line, chosen(step)) is not None)
 
@@ -198,21 +206,19 @@ def _best(best: Best, root: Root, leg: Leg, legs: tuple[Leg, ...], run: LineRun,
         if chosen(state.step) == state.step:
             kept = state
             run.keep(state)
-        write_json(path, {str(s): value for s, value in sorted(scores.items())})
+        if processes.is_first():
+            settings.store.write_json("scores", key, {str(s): value for s, value in sorted(scores.items())})
         if kept is state and before is not None:  # only now: a run killed in between still finds the state that its scores name
             run.drop(before)
 
-    if not usable(leg.stop):
+    if not processes.told(lambda: usable(leg.stop)):
         run.reach(leg.stop, at_epoch=score, usable=usable)
-    found = load_state(settings.store, leg.line, chosen(leg.stop)) or kept
+    found = processes.told(lambda: load_state(settings.store, leg.line, chosen(leg.stop)) or kept)
     if found is None:
         raise Stopped("the store lost the best state of this stage; give it more room with TAILWISE_STORE_GB and run again")
     return found
 
 
-def _read_scores(path: Path) -> dict[int, float]:
-    """Read the scores of epochs; none where the file is not there or damaged, since the store is only a cache."""
-    try:
-        return {int(step): score for step, score in json.loads(path.read_text()).items()}
-    except (OSError, ValueError, AttributeError):
-        return {}
+def _read_scores(store: Store, key: str) -> dict[int, float]:
+    """Read the scores of epochs; none where they are not there or damaged, since the store is only a cache."""
+    return {int(step): score for step, score in (store.read_json("scores", key) or {}).items()}

@@ -15,16 +15,28 @@ if TYPE_CHECKING:
 
 
 def stage_sentence(leg: Leg) -> str:
-    """Say in one line what a stage will do."""
-    first = leg.epoch + leg.start // leg.steps
-    last = leg.epoch + leg.stop // leg.steps
+    """Say in one line a stage, with all that is trained how long."""
+    how = ["every row once an epoch"] if leg.stage.streams["main"].sampler is None else []
+    loss, *others = _parts(leg)
+    said = [f"{_epochs(leg)} of {leg.recipe.epochs}, {leg.length:,} steps", loss, *how, *others]
+    return f"{leg.stage.name or 'train'}: " + "; ".join(said)
+
+
+def line_sentence(leg: Leg) -> str:
+    """Say a stage as a tree of many has room for: its name where it has one of its own, its epochs, and what is unusual."""
+    name = f"{leg.stage.name}, " if leg.stage.name not in ("", "train") else ""
+    return f"{name}{_epochs(leg)}: " + "; ".join(_parts(leg))
+
+
+def _epochs(leg: Leg) -> str:
+    return f"epochs {leg.epoch + leg.start // leg.steps}-{leg.epoch + leg.stop // leg.steps}"
+
+
+def _parts(leg: Leg) -> list[str]:
+    """Name the loss, and whatever of the stage is not as it usually is."""
     stage, sampler = leg.stage, leg.stage.streams["main"].sampler
-    loss = getattr(stage.objective, "criterion", stage.objective)
-    said = [
-        f"epochs {first}-{last} of {leg.recipe.epochs}, {leg.length:,} steps",
-        describe(loss),
-        f"rows by {describe(sampler)}" if sampler else "every row once an epoch",
-    ]
+    said = [describe(getattr(stage.objective, "criterion", stage.objective))]
+    said += [f"rows by {describe(sampler)}"] if sampler is not None else []
     if [entry.pattern for entry in leg.learn] != ["*"]:
         said.append("only " + ", ".join(entry.pattern for entry in leg.learn) + " learn")
     if stage.start.reset:
@@ -32,7 +44,7 @@ def stage_sentence(leg: Leg) -> str:
     said += [describe(part) for part in (stage.mixing, stage.gradient, stage.average) if part is not None]
     if isinstance(stage.leaves, Best):
         said.append(f"leaves the best by {stage.leaves.metric} on {stage.leaves.split}")
-    return f"{stage.name or 'train'}: " + "; ".join(said)
+    return said
 
 
 def describe(part: Any) -> str:
@@ -44,7 +56,7 @@ def describe(part: Any) -> str:
 
 
 def prior_warnings(real: tuple[int, ...], last: Leg, posthoc: Any, method: Any) -> Iterator[str]:
-    """Warn where the class prior is corrected more than once, unless the card says that it is meant.
+    """Warn where the class prior is corrected more than once, unless the card says that it is meant; the method begins the sentence.
 
     A sampler corrects it when it shows uneven classes evenly; a criterion or post-hoc part says for itself whether it does.
     """

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tailwise import seeds
+from tailwise import processes, seeds
 from tailwise.errors import BadData, BadValue
 from tailwise.method import Stream
 from tailwise.objective import Batch, Clock, Sample
@@ -76,19 +76,17 @@ class StreamReader:
             rows, at = np.concatenate([rows, taken]), at + len(taken)
         return rows
 
-    def sample(self, now: Clock, since_base: int, main_rows: int | None = None) -> Sample:
+    def sample(self, now: Clock, joint: NDArray[np.int64], mine: slice) -> Sample:
         """Make the sample of a step.
 
         Args:
             now: the clock.
-            since_base: steps since the clock was zero.
-            main_rows: rows of `main` at this step; a stream that is a share of it is as short as the last batch of an epoch.
+            joint: rows of the whole batch.
+            mine: those of them that this process reads; draws are made for all.
         """
-        chosen = self.rows_at(now.epoch, now.step, since_base)
-        if main_rows is not None and self.stream.batch_size is None:
-            chosen = chosen[: max(1, round(main_rows * self.stream.batch_share))]
+        chosen = joint[mine]
         gathered = self.rows.gather(chosen).to(self.device)
-        views = tuple(self._view(k, view, gathered, now) for k, view in enumerate(self.views))
+        views = tuple(self._view(k, view, gathered, now, mine, len(joint)) for k, view in enumerate(self.views))
         targets = None
         if self.stream.labelled and self.rows.targets is not None:
             targets = torch.from_numpy(self.rows.targets[chosen]).to(self.device)
@@ -97,11 +95,11 @@ class StreamReader:
             extra["weight"] = torch.from_numpy(self.rows.weights[chosen]).to(self.device)
         return Sample(views, targets, torch.from_numpy(chosen).to(self.device), extra)
 
-    def _view(self, which: int, view: View, gathered: Tensor, now: Clock) -> Tensor:
+    def _view(self, which: int, view: View, gathered: Tensor, now: Clock, mine: slice, rows: int) -> Tensor:
         def rng(augmentation: int) -> np.random.Generator:
             return seeds.generator(self.seed, "view", self.name, which, augmentation, now.total)
 
-        return view(gathered, rng, slice(None), len(gathered))
+        return view(gathered, rng, mine, rows)
 
 
 def _augmentations(view: Any, recipe: Any) -> tuple[Any, ...]:
@@ -115,26 +113,53 @@ def _augmentations(view: Any, recipe: Any) -> tuple[Any, ...]:
 
 
 def read_batch(readers: Mapping[str, StreamReader], leg: Leg, step: int, seed: int) -> tuple[Batch, Clock]:
-    """Make the batch of a step of a line, rows mixed where the stage mixes, and the clock that goes with it."""
+    """Make this process's share of the batch of a step, rows mixed where the stage mixes, and the clock that goes with it."""
     epoch, within = divmod(step, leg.steps)
     total = leg.origin + step
     now = Clock(leg.epoch + epoch, leg.recipe.epochs, within, leg.steps, total, seed)
-    batch = {"main": readers["main"].sample(now, total - leg.base)}
-    others = {n: r.sample(now, total - leg.base, len(batch["main"])) for n, r in readers.items() if n != "main"}
-    batch |= others
-    if leg.stage.mixing is not None:
-        batch["main"] = leg.stage.mixing(batch["main"], seeds.generator(seed, "mixing", total))
+    joint = _choose_rows(readers, now, total - leg.base)
+    shares = min(processes.count(), *map(len, joint.values()))
+    now = replace(now, rows=len(joint["main"]), stands_in=processes.rank() >= shares)
+    part = 0 if now.stands_in else processes.rank()
+    mixing = leg.stage.mixing
+    batch = {}
+    for name, rows in joint.items():
+        mine = share(len(rows), part, shares)
+        if name == "main" and mixing is not None:  # pairs rows of the whole batch, so the whole batch is read
+            whole = readers[name].sample(now, rows, slice(None))
+            batch[name] = _rows_of(mixing(whole, seeds.generator(seed, "mixing", total)), mine)
+        else:
+            batch[name] = readers[name].sample(now, rows, mine)
     return batch, now
+
+
+def _choose_rows(readers: Mapping[str, StreamReader], now: Clock, since_base: int) -> dict[str, NDArray[np.int64]]:
+    """Give the rows of the whole batch by stream; one that is a share of `main` is as short as the last batch of an epoch."""
+    chosen = {"main": readers["main"].rows_at(now.epoch, now.step, since_base)}
+    for name, reader in readers.items():
+        if name != "main":
+            rows = reader.rows_at(now.epoch, now.step, since_base)
+            share_of_main = max(1, round(len(chosen["main"]) * reader.stream.batch_share))
+            chosen[name] = rows[:share_of_main] if reader.stream.batch_size is None else rows
+    return chosen
+
+
+def share(rows: int, part: int, parts: int) -> slice:
+    """Give the rows of one of several parts of a batch, in order; parts differ by a row at most.
+
+    >>> share(5, 0, 2), share(5, 1, 2)
+    (slice(0, 2, None), slice(2, 5, None))
+    """
+    return slice(part * rows // parts, (part + 1) * rows // parts)
 
 
 def cut(batch: Batch, parts: int) -> list[Batch]:
     """Cut every stream of a batch into parts, in order; fewer where a stream has fewer rows, so that no part is empty."""
-    parts = min(parts, *(len(sample) for sample in batch.values()), parts)
-    return [{name: _slice(sample, k, parts) for name, sample in batch.items()} for k in range(parts)]
+    parts = min(parts, *map(len, batch.values()))
+    return [{name: _rows_of(sample, share(len(sample), k, parts)) for name, sample in batch.items()} for k in range(parts)]
 
 
-def _slice(sample: Sample, part: int, parts: int) -> Sample:
-    rows = slice(part * len(sample) // parts, (part + 1) * len(sample) // parts)
+def _rows_of(sample: Sample, rows: slice) -> Sample:
     return replace(
         sample,
         views=tuple(view[rows] for view in sample.views),

@@ -1,0 +1,86 @@
+"""Several processes that train as one: two of them end where one ends with the joint batch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from tailwise.catalogue import entries, load
+from tailwise.store import Store
+from training import together_runs
+from training.together_runs import CASES, FLOAT32, LONG_ROWS, OWN, STOPPED
+
+pytestmark = pytest.mark.xdist_group("together")  # what two processes train is trained once
+SCRIPT = Path(together_runs.__file__)
+LONG = [f"long {name}" for name in LONG_ROWS]
+PLAIN = [f"float32 {name}" for name in FLOAT32]
+
+
+def together(folder: Path, *names: str, count: int = 2) -> None:
+    """Train cases in several processes, as torchrun starts them."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[1])}
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count), str(SCRIPT), str(folder), *names]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes end with, a file a case; each script has checked that both hold the same bits."""
+    folder = tmp_path_factory.mktemp("two")
+    together(folder, *CASES, *OWN, *PLAIN, *LONG, *(f"stopped {name}" for name in STOPPED))
+    return folder
+
+
+@pytest.fixture
+def group_norm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nn, "BatchNorm2d", lambda width: nn.GroupNorm(4, width))
+
+
+def farthest(one: dict[str, Tensor], other: dict[str, Tensor]) -> tuple[float, str]:
+    """The tensor in which two states differ most, by the size of its entries."""
+    assert set(one) == set(other)
+    apart = {
+        n: float((t.double() - other[n].double()).abs().max() / t.double().abs().max().clamp_min(1e-3)) for n, t in one.items() if t.numel()
+    }
+    name = max(apart, key=lambda n: apart[n])
+    return apart[name], name
+
+
+@pytest.mark.parametrize(("name", "tolerance"), [*((name, 1e-11) for name in (*CASES, *LONG)), *((name, 2e-4) for name in PLAIN)])
+def test_two_processes_end_where_one_does(name: str, tolerance: float, two: Path, store: Store, group_norm: None) -> None:
+    if name in entries("method") and load("method", name).card.processes:
+        pytest.skip(load("method", name).card.processes)
+    alone = together_runs.train(name, store)
+    assert alone.trained >= 10
+    apart, where = farthest(dict(alone.state.tensors), load_file(two / f"{name}.safetensors"))
+    assert apart < tolerance, f"{where} is {apart:.1e} away"
+
+
+def test_what_cannot_equal_one_process_still_holds_the_same_bits_in_all(two: Path, store: Store, group_norm: None) -> None:
+    (name,) = OWN
+    apart, _ = farthest(dict(together_runs.train(name, store).state.tensors), load_file(two / f"{name}.safetensors"))
+    assert apart > 1e-3
+
+
+@pytest.mark.parametrize("name", STOPPED)
+def test_stopped_in_one_process_and_begun_again_in_both_they_end_in_the_same_bits(name: str, two: Path) -> None:
+    whole, stopped = (load_file(two / f"{prefix}{name}.safetensors") for prefix in ("", "stopped "))
+    assert set(whole) == set(stopped)
+    assert [n for n, t in whole.items() if not torch.equal(t, stopped[n])] == []
+
+
+def test_three_processes_with_batch_normalisation_hold_the_same_bits(tmp_path: Path) -> None:
+    """Sixteen rows over three processes, and statistics of normalisation that each takes from its own."""
+    together(tmp_path, "batch-normalised ldam-drw", count=3)
+    left = load_file(tmp_path / "batch-normalised ldam-drw.safetensors")
+    assert any(name.endswith("running_var") for name in left)
+    assert all(bool(t.isfinite().all()) for t in left.values() if t.is_floating_point())
