@@ -19,7 +19,7 @@ demo: $(INSTALLED) ## the whole story on real digits, in a minute
 	@$(BIN)/tailwise demo
 
 test: lint ## style, types, imports, then every test but the slow lane
-	$(ONE_THREAD) $(BIN)/pytest -n 2 -m "not slow"
+	$(ONE_THREAD) $(BIN)/pytest -n 2 --dist loadgroup -m "not slow"
 
 test-slow: $(INSTALLED) ## the slow lane alone
 	$(ONE_THREAD) $(BIN)/pytest -m slow

@@ -5,10 +5,13 @@ Nothing here is imported by other rooms. Commands load torch only after their wo
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from tailwise.cli import together
 
 if TYPE_CHECKING:
     from cyclopts import App
@@ -101,29 +104,37 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit: 0 fine, 2 bad input, 3 stopped on the way, 70 unexpected fault, 130 interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in words
-    words = [word for word in words if word != "--debug"]
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait must not spin: before torch is imported
-    sys.exit(run(words, debug))
+    code = run(words)
+    if together.is_launched():  # torch now and then aborts while an interpreter is torn down that was one of several processes
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
-def run(words: list[str], debug: bool = False) -> int:
+def run(words: list[str]) -> int:
     """Run a command and return its exit code; every refusal is one line on stderr."""
     from cyclopts import CycloptsError
 
     from tailwise.errors import TailwiseError
 
+    together.WORDS.set(tuple(words))
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
     app = make_app()
     try:
-        app(words or ["--help"])
+        with together.joined(words) as here, _warnings_told():
+            if here:
+                app(words or ["--help"])
     except TailwiseError as error:
         if debug:
             raise
         return _say(str(error), error.exit_code)
     except CycloptsError as error:
         return _say(_usage(error, words), 2)
-    except KeyboardInterrupt:
-        return _say("interrupted; the same command goes on from here", 130)
+    except KeyboardInterrupt as error:
+        return _say(f"interrupted; {f'{error}, ' if error.args else ''}go on with: {together.command()}", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -132,8 +143,26 @@ def run(words: list[str], debug: bool = False) -> int:
     except Exception as error:
         if debug:
             raise
+        if together.lost_another(error):
+            return together.KILLED
         return _say(f"unexpected fault: {type(error).__name__}: {error}; the same command with --debug shows where", 70)
     return 0
+
+
+@contextlib.contextmanager
+def _warnings_told() -> Iterator[None]:
+    """Say what the library warns of in one line each, as everything else is said."""
+    import logging
+
+    logger, handler = logging.getLogger("tailwise"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("tailwise: %(message)s"))
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = True
 
 
 def make_app() -> App:
@@ -178,5 +207,6 @@ def _usage(error: Exception, words: Sequence[str]) -> str:
 
 
 def _say(line: str, code: int) -> int:
-    print(f"tailwise: {line}", file=sys.stderr)
+    if together.speaks() or code == 70:
+        print(f"tailwise: {line}", file=sys.stderr)
     return code

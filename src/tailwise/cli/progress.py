@@ -62,9 +62,17 @@ def image_progress(doing: str = "decoding images") -> tuple[Progress, Callable[[
     return bar, lambda done, total: bar.update(task, completed=done, total=total)
 
 
+def tell(sentence: str) -> None:
+    """Say something on the way, beside the results."""
+    print(f"tailwise: {sentence}", file=sys.stderr, flush=True)
+
+
 @contextmanager
 def gently() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C into a wish that training ends after its step; a second one ends at once."""
+    """Turn the first Ctrl-C, or the first wish of a scheduler to end, into a wish that training ends after its step.
+
+    A second one ends at once.
+    """
     asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -72,13 +80,14 @@ def gently() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked = True
-        print("tailwise: ending after this step ...", file=sys.stderr)
+        tell("ending after this step ...")
 
-    before = signal.signal(signal.SIGINT, ask)
+    before = {kind: signal.signal(kind, ask) for kind in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield lambda: asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
 
 
 LONG = 3600.0

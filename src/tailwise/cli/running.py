@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 @contextmanager
 def running(setup: Setup, steps: Steps) -> Iterator[tuple[Setup, RunSettings, Callable[[str], None]]]:
-    """Compute what features are missing, then draw a bar of steps and turn the first Ctrl-C into a gentle end.
+    """Decode images or compute features where they are missing, then draw a bar of steps and turn the first Ctrl-C into a gentle end.
 
     Yields:
         The setup, ready; where and how to run; what to call with the name of what is being trained.
     """
-    from tailwise.cli.progress import StepProgress, gently, image_progress
+    from tailwise.cli.progress import StepProgress, gently, image_progress, tell
     from tailwise.training import RunSettings
 
-    bar, seen = image_progress("features of images")
+    bar, seen = image_progress("features of images" if setup.extractor else "decoding images")
     with bar:
         setup = setup.ready(seen)
     progress = StepProgress(steps.ahead)
     with gently() as interrupted, progress.bar:
-        yield setup, RunSettings(setup.store, setup.device, progress.watch, interrupted), progress.label
+        yield setup, RunSettings(setup.store, setup.device, progress.watch, interrupted, tell), progress.label

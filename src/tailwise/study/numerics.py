@@ -1,4 +1,4 @@
-"""What changes bits: device kind, CPU capability, library versions, threads."""
+"""What changes bits: device kind, CPU capability, library versions, threads, processes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 import torch
 
+from tailwise import processes
 from tailwise.errors import BadValue
 
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow")
@@ -34,7 +35,7 @@ def describe_numerics(device: torch.device, threads: int) -> dict[str, str]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "capability": torch.backends.cpu.get_cpu_capability(),
         "precision": "float32",
-        "processes": "1",
+        "processes": str(processes.count()),
         "threads": str(threads),
         **{library: version(library) for library in LIBRARIES},
     }

@@ -42,6 +42,8 @@ class TrainingWords:
         settings: Set a knob, as in --set max_margin=0.3, --set ldam.scale=20 or --set recipe.epochs=20; may be repeated.
         device: Where to train.
         threads: torch threads of the training process. Default: the recipe's.
+        processes: Train each run on this many processes of the CPU, which share every batch. Default: one.
+        gpus: Train each run on this many GPUs, one process each, which share every batch. Default: one.
     """
 
     recipe: str = "head"
@@ -49,3 +51,5 @@ class TrainingWords:
     settings: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = ()
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: int | None = None
+    processes: int | None = None
+    gpus: int | None = None
