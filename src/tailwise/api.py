@@ -179,7 +179,7 @@ def compare(
         net: name of a network; None for the recipe's.
         groups: `counts` or `thirds`; None for the default.
         out: folder of the study; None for `tailwise-out/<data>-<key>`.
-        force: put another study that stands there aside.
+        force: replace another study that stands there; it is kept aside until the new one stands.
         device: `auto`, `cpu`, `cuda` or `mps`.
         threads: torch threads; None for the recipe's.
         store: of states; None for the default one.

@@ -10,8 +10,8 @@ from typing import Any
 
 from tailwise.errors import BadData
 
-RUN = "tailwise.run/2"
-STUDY = "tailwise.study/1"
+RUN = "tailwise.run/3"
+STUDY = "tailwise.study/2"
 FEATURES = "tailwise.features/1"
 MADE_BY = {RUN: "train", STUDY: "compare", FEATURES: "features"}
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -66,46 +62,6 @@ def test_comparison_trains_exactly_what_its_plan_says_and_rows_equal_runs_alone(
     assert (alone.folder / "weights.safetensors").read_bytes() == (shared.folder / "weights.safetensors").read_bytes()
 
 
-PROGRAM = """
-import sys
-import tailwise as tw
-from tailwise.store import Store
-data = tw.read("digits", split="50/10/40", tail="exponential:20")
-tw.compare(data, "ce,ce-drw,crt", seeds=1, settings=("recipe.epochs=5", "recipe.second.epochs=1"), recipe="demo",
-           out=sys.argv[1], store=Store(sys.argv[2]))
-print("finished")
-"""
-
-
-@pytest.mark.kill
-def test_killed_comparison_continues_and_ends_with_the_same_bytes(tmp_path):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-    def start(name: str) -> subprocess.Popen:
-        return subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(tmp_path / name), str(tmp_path / f"store-{name}")],
-            stdout=subprocess.PIPE, text=True, env=environment,
-        )  # fmt: skip
-
-    begun = time.perf_counter()
-    assert "finished" in start("whole").communicate()[0]
-    took = time.perf_counter() - begun
-    chance = random.Random(0)
-    for _ in range(3):
-        process = start("killed")
-        time.sleep(took * chance.uniform(0.5, 0.95))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert "finished" in start("killed").communicate()[0]
-    files = sorted(p.relative_to(tmp_path / "whole") for p in (tmp_path / "whole").rglob("*") if p.is_file())
-    assert files == sorted(p.relative_to(tmp_path / "killed") for p in (tmp_path / "killed").rglob("*") if p.is_file())
-    for file in files:
-        if file.suffix in (".safetensors", ".csv", ".md") or file.name == "log.jsonl":
-            if file.name == "report.md":
-                continue  # tells seconds
-            assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "killed" / file).read_bytes(), file
-
-
 def test_interrupted_comparison_is_taken_up_where_it_was(tmp_path):
     from tailwise.study.compare import compare
     from tailwise.training import RunSettings
@@ -125,6 +81,29 @@ def test_interrupted_comparison_is_taken_up_where_it_was(tmp_path):
     assert study.is_finished
     total = sum(run.record["steps"] for runs in study.runs.values() for run in runs)
     assert sum(run.record["steps_trained"] for runs in study.runs.values() for run in runs) < total
+
+
+def test_a_network_predicts_once_for_all_rows_of_a_seed_and_is_then_forgotten(tmp_path, monkeypatch):
+    from tailwise.study import compare as room
+    from tailwise.training import Outcome, RunSettings
+
+    made = setup(tmp_path / "store", "ce,la,tau-norm")
+    alive: list[weakref.ref] = []
+    predict, train_job = Outcome.predictions, room.train_job
+
+    def predictions(outcome):
+        alive.append(weakref.ref(found := predict(outcome)))
+        return found
+
+    def watched(setup, job, *words, **options):
+        gc.collect()
+        assert [ref() is None for ref in alive] == [True] * job.seed + [False] * (len(alive) - job.seed)
+        train_job(setup, job, *words, **options)
+
+    monkeypatch.setattr(Outcome, "predictions", predictions)
+    monkeypatch.setattr(room, "train_job", watched)
+    room.compare(made, range(3), tmp_path / "s", RunSettings(made.store))
+    assert len(alive) == 3
 
 
 def test_report_of_a_study_of_single_runs_agree(tmp_path):

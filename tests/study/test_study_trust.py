@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -17,8 +18,9 @@ import torch
 from PIL import Image
 
 import tailwise as tw
+from photos import paint
 from tailwise.cli import run as command
-from tailwise.errors import BadData, BadValue
+from tailwise.errors import BadData, BadValue, OutputExists
 from tailwise.method import Stage, Start, Stream
 from tailwise.methods.ce import CE
 from tailwise.modifiers.drw import DRW
@@ -255,7 +257,7 @@ def test_a_study_claims_its_folder_whole(tmp_path, monkeypatch):
     def power_cut(*words, **options):
         raise RuntimeError("power cut")
 
-    monkeypatch.setattr(room, "execute", power_cut)
+    monkeypatch.setattr(room, "train_job", power_cut)
     with pytest.raises(RuntimeError):
         tw.compare("digits", "ce", seeds=1, recipe="demo", settings=["recipe.epochs=1"], out=tmp_path / "s")
     assert sorted(p.name for p in (tmp_path / "s").iterdir()) == ["splits.csv", "study.json"]
@@ -264,8 +266,219 @@ def test_a_study_claims_its_folder_whole(tmp_path, monkeypatch):
     assert tw.compare("digits", "ce", seeds=1, recipe="demo", settings=["recipe.epochs=1"], out=tmp_path / "s").is_finished
 
 
+# --- a study's folder ---------------------------------------------------------------------------------------------------
+
+
+def comparison(methods: str = "ce", *more: str) -> list[str]:
+    words = ["compare", *DIGITS, "--recipe", "demo", "--set", "recipe.epochs=1", "--set", "recipe.second.epochs=1", "--seeds", "1"]
+    return [*words, "--methods", methods, "--out", "study", "--json", *more]
+
+
+def around_study() -> list[str]:
+    return sorted(path.name for path in Path().iterdir() if path.name.startswith("study"))
+
+
+def rows_of(study: Path) -> list[str]:
+    return list(json.loads((study / "study.json").read_text())["rows"])
+
+
+def power_cut(monkeypatch, words: list[str]) -> None:
+    """Run a command whose first run is never left."""
+    from tailwise.study import compare as room
+
+    with monkeypatch.context() as patch:
+        patch.setattr(room, "train_job", lambda *words, **options: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert command(words) == 130
+
+
+def test_a_replaced_study_stands_aside_until_the_new_one_stands(monkeypatch):
+    assert command(comparison("ce")) == 0
+    power_cut(monkeypatch, comparison("la", "--force"))
+    _, aside = around_study()
+    assert rows_of(Path("study")) == ["la"]
+    assert tw.report(aside).rows[0].name == "ce"
+    assert command(comparison("la")) == 0
+    assert around_study() == ["study"]
+    assert tw.report("study").rows[0].name == "la"
+
+
+def test_what_was_to_be_replaced_goes_with_what_replaces_its_replacement(monkeypatch):
+    assert command(comparison("ce")) == 0
+    power_cut(monkeypatch, comparison("la", "--force"))
+    power_cut(monkeypatch, comparison("ldam", "--force"))
+    assert [rows_of(Path(name)) for name in around_study()] == [["ldam"], ["ce"], ["la"]]
+    assert command(comparison("ldam")) == 0
+    assert around_study() == ["study"]
+
+
+def test_the_same_study_is_never_replaced(capsys):
+    assert command(comparison("ce")) == 0
+    stood = Path("study/study.json").stat().st_ino
+    assert command(comparison("ce", "--force")) == 0
+    assert Path("study/study.json").stat().st_ino == stood
+
+
+def test_only_folders_that_carry_our_card_are_deleted(monkeypatch, capsys):
+    assert command(comparison("ce")) == 0
+    power_cut(monkeypatch, comparison("la", "--force"))
+    _, aside = around_study()
+    for name in ("study.old-1", "study.old-my-own", f"{aside}0"):
+        Path(name).mkdir()
+        Path(name, "holiday.txt").touch()
+    Path("elsewhere").mkdir()
+    Path(f"{aside}1").symlink_to("elsewhere")
+    Path("elsewhere/study.json").write_bytes(Path("study/study.json").read_bytes())
+    assert command(comparison("la")) == 0
+    assert around_study() == sorted(["study", f"{aside}0", f"{aside}1", "study.old-1", "study.old-my-own"])
+    assert Path("elsewhere/study.json").is_file()
+    assert capsys.readouterr().err.count("was left as it is") == 2
+
+
+def test_a_comparison_whose_folder_another_one_replaced_leaves_nothing_there(tmp_path):
+    words = {"seeds": 1, "recipe": "demo", "settings": ["recipe.epochs=1"], "out": tmp_path / "study"}
+    from tailwise.catalogue import parse_rows
+    from tailwise.study.compare import compare
+    from tailwise.study.setup import make_setup
+    from tailwise.study.words import TrainingWords
+
+    made = make_setup("digits", parse_rows("ce"), training=TrainingWords("demo", settings=("recipe.epochs=1",)))
+
+    def begun(row, seed):
+        tw.compare("digits", "la", force=True, **words)
+
+    with pytest.raises(OutputExists, match="holds another study"):
+        compare(made, [0], tmp_path / "study", RunSettings(made.store), begun=begun)
+    assert [path.name for path in (tmp_path / "study" / "runs").iterdir()] == ["la-seed0"]
+    assert tw.report(tmp_path / "study").rows[0].name == "la"
+
+
+def test_an_empty_folder_is_claimed_though_others_try_it_at_the_same_moment():
+    Path("study").mkdir()
+    Path("study/.pending-probe").touch()
+    assert command(comparison()) == 0
+    assert tw.report("study").rows[0].name == "ce"
+
+
+DAMAGES = {
+    "a list": lambda card: [card],
+    "no key": lambda card: {name: value for name, value in card.items() if name != "key"},
+    "rows of numbers": lambda card: card | {"rows": {"ce": 3}},
+    "no rows": lambda card: card | {"rows": {}},
+    "fewer runs than seeds": lambda card: card | {"rows": {"ce": []}},
+    "seeds in words": lambda card: card | {"seeds": "one"},
+    "runs elsewhere": lambda card: card | {"rows": {"ce": ["../../elsewhere"]}},
+    "hashes in a list": lambda card: card | {"files": ["splits.csv"]},
+    "a file elsewhere": lambda card: card | {"files": {"/etc/passwd": "0"}},
+}
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory) -> Path:
+    """A finished study of one run."""
+    place = tmp_path_factory.mktemp("sound")
+    words = {"seeds": 1, "recipe": "demo", "settings": ["recipe.epochs=1", "recipe.second.epochs=1"]}
+    data = tw.read("digits", split="50/10/40", tail="exponential:20")
+    return tw.compare(data, "ce", out=place / "study", store=Store(place / "store"), **words).folder
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_card_of_a_study_is_refused_in_one_line(sound, capsys, damage):
+    shutil.copytree(sound, "study")
+    card = json.loads(Path("study/study.json").read_text())
+    Path("study/study.json").write_text(json.dumps(DAMAGES[damage](card)))
+    for words in (["report", "study"], ["predict", "study", "a.jpg"], comparison(), comparison("ce", "--force")):
+        assert command(words) == 2, words
+        said = capsys.readouterr().err
+        assert "study.json" in said
+        assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("field", ["key", "method", "knobs", "data", "recipe", "network", "extractor", "weights", "legs", "steps"])
+def test_a_damaged_record_of_a_run_is_refused_in_one_line(sound, capsys, field):
+    shutil.copytree(sound, "study")
+    run = Path("study/runs/ce-seed0")
+    record = json.loads((run / "run.json").read_text())
+    for damaged in ({name: value for name, value in record.items() if name != field}, record | {field: [3]}):
+        (run / "run.json").write_text(json.dumps(damaged))
+        for words in (["report", "study"], ["report", str(run)], ["predict", str(run), "a.jpg"], comparison()):
+            assert command(words) == 2, words
+            said = capsys.readouterr().err
+            assert "run.json is damaged" in said
+            assert said.count("\n") == 1
+
+
+# --- files that a study's runs share --------------------------------------------------------------------------------------
+
+
+PHOTOS = ["photos", "--split", "50/20/30", "--set", "recipe.image_size=32", "--set", "recipe.epochs=1", "--set", "recipe.second.epochs=1"]
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def test_a_damaged_extractor_of_a_study_is_found_and_written_again(capsys):
+    paint(Path("photos"))
+    words = ["compare", *PHOTOS, "--methods", "ce,la", "--seeds", "1", "--out", "study", "--json"]
+    asked = ["predict", "study/runs/la-seed0", "photos/ant/000.png", "--json"]
+    assert command(words) == 0
+    assert command(asked) == 0
+    answers = capsys.readouterr().out.splitlines()[-1]
+    whole = Path("study/extractor.safetensors").read_bytes()
+    stood = {path: path.stat().st_ino for path in Path("study/runs").glob("*/run.json")}
+    for damage in (flip, Path.unlink):
+        damage(Path("study/extractor.safetensors"))
+        assert command(asked) == 2
+        said = capsys.readouterr().err
+        assert "extractor.safetensors" in said
+        assert "`tailwise compare` again" in said
+        assert command(words) == 0
+        assert "study/extractor.safetensors was missing or damaged, and is written again" in capsys.readouterr().err
+        assert Path("study/extractor.safetensors").read_bytes() == whole
+    assert {path: path.stat().st_ino for path in Path("study/runs").glob("*/run.json")} == stood
+    assert command(asked) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == answers
+    assert command(words) == 0
+    assert "written again" not in capsys.readouterr().err
+
+
+def test_a_damaged_extractor_of_a_run_is_refused(capsys):
+    paint(Path("photos"))
+    assert command(["train", *PHOTOS, "--method", "ce", "--out", "run", "--json"]) == 0
+    asked = ["predict", "run", "photos/ant/000.png"]
+    assert command(asked) == 0
+    flip(Path("run/extractor.safetensors"))
+    assert command(asked) == 2
+    assert "run/extractor.safetensors is not the file that the run wrote" in capsys.readouterr().err
+
+
+def test_a_lost_table_of_splits_is_written_again(sound, capsys, monkeypatch):
+    shutil.copytree(sound, "study")
+    whole = Path("study/splits.csv").read_bytes()
+    Path("study/splits.csv").unlink()
+    assert command(comparison()) == 0
+    assert "study/splits.csv was missing or damaged, and is written again" in capsys.readouterr().err
+    assert Path("study/splits.csv").read_bytes() == whole
+
+
+def test_a_replaced_run_that_a_kill_left_aside_is_put_back(capsys):
+    words = ["train", *DIGITS, *FAST, "--out", "run"]
+    assert command(words) == 0
+    Path("run").rename("run.replaced-0a1b2c3d")  # killed between the two renames of --force
+    assert command([*words, "--seed", "1"]) == 2
+    assert "holds another run" in capsys.readouterr().err
+    assert Path("run/run.json").is_file()
+    assert command([*words, "--seed", "1", "--force"]) == 0
+    assert [path.name for path in Path().iterdir() if path.name.startswith("run")] == ["run"]
+
+
+# --- what else ------------------------------------------------------------------------------------------------------------
+
+
 def test_files_are_readable_as_the_user_has_it(tmp_path):
-    from tailwise.store import write_json
+    from tailwise.disk import write_json
 
     before = os.umask(0o022)
     try:
@@ -364,7 +577,8 @@ def test_of_equal_epochs_the_first_is_the_best(tmp_path):
     flat = {n: dataclasses.replace(r, packed=r.packed.reshape(len(r), -1).astype(np.float32)) for n, r in splits.rows.items()}
     root = Root(dataclasses.replace(splits, rows=flat), recipe, "features", 0, {"test": "yes"})  # no statistics that move either
     outcome, _ = run_method(root, Choosing(), (), RunSettings(Store(tmp_path)))
-    scores = json.loads(next((tmp_path / "scores").iterdir()).read_text())
+    (file,) = (tmp_path / "scores").iterdir()
+    scores = Store(tmp_path).read_json("scores", file.stem)
     assert len(set(scores.values())) == 1
     assert outcome.state.step == outcome.leg.steps
 
@@ -373,7 +587,7 @@ def test_of_equal_epochs_the_first_is_the_best(tmp_path):
 def test_a_row_keeps_its_own_pixels_and_label_whatever_the_order_of_the_table(tmp_path, kind):
     from tailwise.catalogue import load
     from tailwise.data import from_arrays, read
-    from tailwise.study.prepare import prepare
+    from tailwise.study.prepare import fill_pixels, prepare
 
     pictures = (np.arange(12)[:, None, None, None] * 20 + np.zeros((12, 4, 4, 3))).astype(np.uint8)
     labels = np.arange(12) % 3
@@ -385,7 +599,8 @@ def test_a_row_keeps_its_own_pixels_and_label_whatever_the_order_of_the_table(tm
             Image.fromarray(picture).save(tmp_path / "photos" / f"c{label}" / f"{i:02d}.png")
         made = read(tmp_path / "photos")
     shuffled = dataclasses.replace(made, rows=made.rows.sample(fraction=1.0, shuffle=True, seed=5))
-    rows = prepare(shuffled, load("recipe", "demo"), Store(tmp_path / "store")).rows["train"]
+    shuffled, recipe = shuffled.with_content(), load("recipe", "demo")
+    rows = fill_pixels(prepare(shuffled, recipe), shuffled, recipe, Store(tmp_path / "store")).rows["train"]
     assert list(rows.ids) == sorted(rows.ids)
     shown = rows.gather(np.arange(12))[:, 0, 0, 0].numpy()
     numbers = [int(name[-6:-4]) if kind == "files" else int(name) for name in rows.ids]

@@ -7,18 +7,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tailwise import processes
 from tailwise.catalogue import Row
-from tailwise.errors import BadValue, OutputExists
-from tailwise.evaluation import Summary
-from tailwise.records import STUDY, plain, read_record
+from tailwise.disk import whole_file, write_json
+from tailwise.errors import BadValue
+from tailwise.evaluation import Predictions, Summary
+from tailwise.records import STUDY, plain
 from tailwise.specification import key_of
-from tailwise.store import PENDING, check_writable, json_bytes, whole_file, whole_folder, write_json, writing
+from tailwise.study.claim import CARD, check_ours, claim, damaged_files, drop_replaced, read_study
+from tailwise.study.live import announced, needs_of
 from tailwise.study.recommend import Recommendation, describe_choice, recommend
-from tailwise.study.runs import EXTRACTOR, Cache, Run, execute, run_key, slug, summarise_runs, write_extractor
+from tailwise.study.runs import EXTRACTOR, Run, Shared, extractor_file, run_key, slug, standing, summarise_runs, train_job
 from tailwise.study.setup import Setup
 from tailwise.study.tree import Saving, Steps, count_steps, saving
+from tailwise.study.turns import Job, Turns
 from tailwise.training import Plan, RunSettings
 from tailwise.version import __version__
+
+SPLITS = "splits.csv"
+
+REPORT = "report.json"
+"""Of the report's files the one that is written last."""
 
 
 @dataclass(frozen=True)
@@ -40,21 +49,22 @@ class Study:
         """Read a comparison, or as much of it as is finished.
 
         Raises:
-            BadData: the folder is no comparison.
+            BadData: the folder is no comparison, or its record is damaged.
         """
         folder = Path(folder)
-        record = read_record(folder / "study.json", STUDY)
+        record = read_study(folder)
         places = {text: [folder / "runs" / name for name in names] for text, names in record["rows"].items()}
         runs = {text: tuple(Run.load(p) for p in found if (p / "run.json").exists()) for text, found in places.items()}
         return cls(folder, record, runs)
 
     @classmethod
     def standing(cls, folder: Path, setup: Setup, seeds: Sequence[int]) -> Study | None:
-        """Give the study in a folder when it is this one and finished, else None."""
-        if not (folder / "study.json").is_file() or not (folder / "report.json").is_file():
+        """Give the study in a folder when it is this one, finished and whole, else None."""
+        if not (folder / CARD).is_file() or not (folder / REPORT).is_file():
             return None
         study = cls.load(folder)
-        return study if study.is_finished and study.record["key"] == study_key(setup, seeds) else None
+        is_this = study.record["key"] == study_key(setup, seeds)
+        return study if is_this and study.is_finished and not damaged_files(folder, study.record) else None
 
     @property
     def is_finished(self) -> bool:
@@ -110,16 +120,54 @@ def compare(
         OutputExists: the folder holds something else.
         Stopped, KeyboardInterrupt: on the way; the same call goes on.
     """
-    if (finished := Study.standing(folder, setup, seeds)) is not None:
+    if (finished := processes.told(lambda: Study.standing(folder, setup, seeds))) is not None:
         return finished
-    setup = setup.ready()
-    _claim(folder, setup, _record(setup, seeds), force)
-    shared: Cache = {}
-    for seed in seeds:
-        for row in setup.rows:
-            begun(row, seed)
-            execute(setup, row, seed, folder / "runs" / _run_name(row, seed), settings, shared=shared, extractor=f"../../{EXTRACTOR}")
-        shared.clear()
+    card = _card(setup, seeds)
+    with announced(setup.store, folder, "compare", card["key"], needs_of(setup, setup.rows, seeds)) as claimed:
+        ready = setup.ready()
+        found = processes.told(lambda: _claim(folder, ready, card, settings, force))
+        claimed()
+        _run_all(folder, ready, seeds, found, settings, begun)
+        return processes.told(lambda: _finish(folder, card["key"]))
+
+
+def _run_all(
+    folder: Path, setup: Setup, seeds: Sequence[int], card: Mapping[str, Any], settings: RunSettings, begun: Callable[[Row, int], None]
+) -> None:
+    """Train what nobody else has trained or is training, until all runs stand."""
+    predictions: dict[int, dict[tuple[str, int], Predictions]] = {}
+    with Turns(_jobs(folder, setup, seeds), settings, lambda job: standing(job.folder, job.key, force=False) is not None) as turns:
+        while (job := turns.take()) is not None:
+            begun(job.row, job.seed)
+            predictions = {seed: predictions.get(seed, {}) for seed in {waiting.seed for waiting in turns.left}}
+            shared = Shared(card["files"].get(EXTRACTOR), predictions[job.seed], lambda: check_ours(folder, card["key"]))
+            train_job(setup, job, settings, shared=shared)
+
+
+def _jobs(folder: Path, setup: Setup, seeds: Sequence[int]) -> list[Job]:
+    """List all runs, seed by seed: what rows share of a seed is at hand while they are through."""
+    return [
+        Job(row, seed, folder / "runs" / _run_name(row, seed), run_key(setup, row, seed), setup.plan(row, seed))
+        for seed in seeds
+        for row in setup.rows
+    ]
+
+
+def _claim(folder: Path, setup: Setup, card: Mapping[str, Any], settings: RunSettings, force: bool) -> dict[str, Any]:
+    """Claim the study's folder, one command at a time, and give the card that lies there."""
+    table = setup.manifest.rows.sort("id").select("id", "label", "split")
+
+    def waiting() -> None:
+        if settings.interrupted():
+            raise KeyboardInterrupt
+
+    with settings.store.lock("claim", key_of(str(folder.absolute())), waiting):
+        return claim(folder, card, lambda: {SPLITS: table.write_csv().encode(), **extractor_file(setup)}, force)
+
+
+def _finish(folder: Path, key: str) -> Study:
+    """Write the report of a study whose runs all stand, by whomever, and drop what the study replaces."""
+    check_ours(folder, key)
     study = Study.load(folder)
     write_report(study)
     return study
@@ -140,7 +188,7 @@ def study_key(setup: Setup, seeds: Sequence[int]) -> str:
     return key_of([run_key(setup, row, seed) for row in setup.rows for seed in seeds])
 
 
-def _record(setup: Setup, seeds: Sequence[int]) -> dict[str, Any]:
+def _card(setup: Setup, seeds: Sequence[int]) -> dict[str, Any]:
     rows = {row.text: [_run_name(row, seed) for seed in seeds] for row in setup.rows}
     names = [name for found in rows.values() for name in found]
     if len(set(names)) != len(names):
@@ -155,44 +203,11 @@ def _record(setup: Setup, seeds: Sequence[int]) -> dict[str, Any]:
         "recipe": plain(setup.recipe),
         "network": setup.network,
         "version": __version__,
-        "splits": "splits.csv",
     }
 
 
-def _claim(folder: Path, setup: Setup, record: Mapping[str, Any], force: bool) -> None:
-    """Make the study's folder ours, whole or not at all, or find that it is.
-
-    With `force` another study's folder is moved aside under a name that says so; nothing of a user's is deleted.
-    """
-    check_writable(folder)
-    if folder.is_dir() and any(not place.name.startswith(PENDING) for place in folder.iterdir()):
-        if not (folder / "study.json").is_file():
-            raise OutputExists(f"{folder} exists and is no study of tailwise; choose another --out")
-        if read_record(folder / "study.json", STUDY)["key"] != record["key"] and force:
-            with writing(folder):
-                folder.rename(_aside(folder))
-    table = setup.manifest.rows.sort("id").select("id", "label", "split")
-
-    def fill(place: Path) -> None:
-        (place / "splits.csv").write_bytes(table.write_csv().encode())
-        write_extractor(setup, place)
-        (place / "study.json").write_bytes(json_bytes(record))
-
-    if not (folder / "study.json").is_file():
-        whole_folder(folder, fill)
-    if read_record(folder / "study.json", STUDY)["key"] != record["key"]:
-        raise OutputExists(f"{folder} holds another study (other rows, data, settings or version); choose another --out, or use --force")
-
-
-def _aside(folder: Path) -> Path:
-    number = 1
-    while (place := folder.with_name(f"{folder.name}.old-{number}")).exists():
-        number += 1
-    return place
-
-
 def write_report(study: Study) -> None:
-    """Write the table as JSON, Markdown and CSV, all from the same numbers."""
+    """Write the table as JSON, Markdown and CSV, all from the same numbers; the study stands once the JSON does."""
     summary = study.summary()
     saved = study.saving()
     chosen = study.recommendation()
@@ -206,7 +221,8 @@ def write_report(study: Study) -> None:
             for text, runs in study.runs.items()
         },
     }
-    write_json(study.folder / "report.json", report)
     said = "\n\n".join((summary.to_markdown().rstrip(), describe_choice(chosen), str(saved)))
     whole_file(study.folder / "report.md", f"{said}\n".encode())
     whole_file(study.folder / "report.csv", summary.to_csv().encode())
+    drop_replaced(study.folder, study.record["key"])
+    write_json(study.folder / REPORT, report)

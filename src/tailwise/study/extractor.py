@@ -28,7 +28,7 @@ from tailwise.store import Store
 from tailwise.study.numerics import describe_numerics
 from tailwise.study.tensors import fill, read_tensors
 from tailwise.training.joint import forked
-from tailwise.training.line import threads
+from tailwise.training.modes import plainly
 
 CHUNK = 2048
 """Images whose features are stored together, about: an interrupted run loses no more."""
@@ -153,6 +153,11 @@ def absent(extractor: Extractor, contents: Sequence[str], store: Store) -> int:
     return sum(len(rows) for rows in _chunks(contents) if not store.has("features", _chunk_key(extractor, contents, rows)))
 
 
+def chunk_keys(extractor: Extractor, contents: Sequence[str]) -> list[str]:
+    """Give the keys under which features of images are stored, one a chunk."""
+    return [_chunk_key(extractor, contents, rows) for rows in _chunks(contents)]
+
+
 def _chunks(contents: Sequence[str]) -> list[list[int]]:
     """Group rows by what is in their images: names and order decide nothing, and one more image changes one chunk.
 
@@ -185,7 +190,7 @@ def forward(
     """Yield the features of rows, batch by batch, the next one being read meanwhile."""
     size = BATCH if device.type == "cpu" else BATCH_ON_GPU
     batches = [rows[at : at + size] for at in range(0, len(rows), size)]
-    with ThreadPoolExecutor(max_workers=1) as reader, threads(cores()), torch.inference_mode():
+    with ThreadPoolExecutor(max_workers=1) as reader, plainly(cores()), torch.inference_mode():
         coming = reader.submit(pixels, batches[0])
         for following in (*batches[1:], None):
             images = torch.from_numpy(coming.result()).to(device)
@@ -211,7 +216,7 @@ def array_pixels(images: NDArray[np.uint8], size: int) -> Pixels:
 
 def seconds_an_image(extractor: Extractor, device: torch.device) -> float:
     """Measure how long an image takes, on a few blank ones."""
-    module, rows = extractor.module().to(device), range(2 * BATCH)
+    module, rows = extractor.module().to(device), range(BATCH)
     blank = np.zeros((BATCH, extractor.size, extractor.size, 3), np.uint8)
     list(forward(module, extractor.normalise, lambda rows: blank[: len(rows)], rows, device))  # warm-up
     begun = time.perf_counter()
@@ -228,18 +233,20 @@ def extractor_bytes(extractor: Extractor, standardise: Standardise) -> bytes:
     return save_tensors(tensors | {"mean": torch.from_numpy(standardise.mean), "deviation": torch.from_numpy(standardise.deviation)})
 
 
-def read_extractor(path: Path, network: str, size: int) -> tuple[FrozenBody, Standardise]:
+def read_extractor(path: Path, network: str, size: int, sha256: str, remedy: str) -> tuple[FrozenBody, Standardise]:
     """Read what `extractor_bytes` wrote.
 
     Args:
         path: of the file.
         network: its name.
         size: of the images in pixels.
+        sha256: that its bytes must have.
+        remedy: what to do where they do not.
 
     Raises:
         BadData: the file is missing or damaged, or holds another network.
     """
-    tensors = read_tensors(path)
+    tensors = read_tensors(path, sha256, remedy)
     with forked(0, "extractor"):
         body = empty_body(network, (size, size, 3))
     fill(body, {name.removeprefix("network."): tensor for name, tensor in tensors.items() if name.startswith("network.")}, path)

@@ -20,7 +20,9 @@ from tailwise.posthoc import Scores
 from tailwise.study.extractor import forward, image_pixels, read_extractor
 from tailwise.study.numerics import choose_device
 from tailwise.study.rebuild import rebuild
-from tailwise.study.runs import Run
+from tailwise.study.runs import EXTRACTOR, Run
+from tailwise.study.tensors import REMEDY
+from tailwise.training.modes import plainly
 from tailwise.training.streams import PLAIN
 from tailwise.training.sweep import answers
 
@@ -114,12 +116,13 @@ class RunModel:
 
     def __init__(self, run: Run, method: Row | None, device: torch.device) -> None:
         self.predictions = run.predictions
-        self.predictor, self.posthoc = rebuild(run, method, device)
+        with plainly(torch.get_num_threads()):
+            self.predictor, self.posthoc = rebuild(run, method, device)
         self.see = _Features(run, device) if run.record["extractor"] else _Images(run, device)
 
     def logits(self, files: Sequence[Path]) -> NDArray[np.float32]:
         """Give corrected logits (N, C) of image files."""
-        with torch.inference_mode():
+        with plainly(torch.get_num_threads()), torch.inference_mode():
             logits, features = answers(self.predictor(self.see(files)))
         if self.posthoc is None:
             return logits
@@ -163,7 +166,9 @@ class _Features:
         said = run.record["extractor"]
         self.size, self.device = said["size"], device
         self.normalise = Normalise(tuple(said["normalise"]["mean"]), tuple(said["normalise"]["std"]))
-        body, self.standardise = read_extractor(run.folder / said["file"], said["network"], self.size)
+        place = run.folder / said["file"]
+        remedy = REMEDY if said["file"] == EXTRACTOR else "put it back, or run the same `tailwise compare` again, which writes it anew"
+        body, self.standardise = read_extractor(place, said["network"], self.size, said["sha256"], remedy)
         self.body = body.to(device)
 
     def __call__(self, files: Sequence[Path]) -> Tensor:

@@ -5,24 +5,28 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from safetensors.torch import save as save_tensors
 
+from tailwise import processes
 from tailwise.catalogue import Row
+from tailwise.disk import PENDING, check_writable, json_bytes, put_back, replace_folder, whole_folder
 from tailwise.errors import BadData, OutputExists
 from tailwise.evaluation import Evaluation, Measured, Predictions, SplitPredictions, Summary, evaluate, summarise
 from tailwise.method import Net
 from tailwise.posthoc import PostHoc, Scores
 from tailwise.records import RUN, plain, read_record
 from tailwise.specification import key_of, spec
-from tailwise.store import check_writable, json_bytes, replace_folder, whole_folder
 from tailwise.study.extractor import extractor_bytes
+from tailwise.study.live import announced, dear, needs_of
 from tailwise.study.setup import Setup
+from tailwise.study.turns import Job, Turns
 from tailwise.training import Outcome, Plan, RunSettings, run_method
 from tailwise.version import __version__
 
@@ -32,6 +36,64 @@ EXTRACTOR = "extractor.safetensors"
 WEIGHTS = "weights.safetensors"
 
 
+class _Method(msgspec.Struct):
+    part: str
+
+
+class _Data(msgspec.Struct):
+    name: str
+    kind: str
+    identity: str
+    shape: tuple[int, ...]
+    splits: dict[str, int]
+    train_counts: tuple[int, ...]
+
+
+class _Recipe(msgspec.Struct):
+    name: str
+    epochs: int
+
+
+class _Network(msgspec.Struct):
+    backbone: str
+
+
+class _Extractor(msgspec.Struct):
+    network: str
+    size: int
+    normalise: dict[str, Any]
+    file: str
+    sha256: str
+
+
+class _Leg(msgspec.Struct):
+    line: str
+    start: int
+    stop: int
+    seconds: float
+
+
+class _Card(msgspec.Struct):
+    """What is read again of `run.json`; the rest is for people."""
+
+    key: str
+    method: str
+    typed: str
+    knobs: _Method
+    modifiers: tuple[dict[str, Any], ...]
+    seed: int
+    data: _Data
+    recipe: _Recipe
+    network: _Network
+    posthoc: str
+    correction: dict[str, Any] | None
+    extractor: _Extractor | None
+    weights: str
+    legs: tuple[_Leg, ...]
+    steps: int
+    steps_trained: int
+
+
 @dataclass(frozen=True)
 class Run:
     """A run on disk.
@@ -39,19 +101,27 @@ class Run:
     Attributes:
         folder: with `run.json`, `log.jsonl`, `weights.safetensors` and `predictions/`.
         record: `run.json`, see `docs/formats.md`.
+        stood: whether the folder was there already, or another command made it meanwhile.
     """
 
     folder: Path
     record: Mapping[str, Any]
+    stood: bool = field(default=False, compare=False)
 
     @classmethod
     def load(cls, folder: Path | str) -> Run:
         """Read a run's record.
 
         Raises:
-            BadData: the folder is no run.
+            BadData: the folder is no run, or its record is damaged.
         """
-        return cls(Path(folder), read_record(Path(folder) / "run.json", RUN))
+        path = Path(folder) / "run.json"
+        record = read_record(path, RUN)
+        try:
+            msgspec.convert(record, _Card)
+        except msgspec.ValidationError as error:
+            raise BadData(f"{path} is damaged ({error}); put it back, or move {folder} away and train again") from None
+        return cls(Path(folder), record)
 
     @property
     def predictions(self) -> Predictions:
@@ -108,32 +178,28 @@ def standing(folder: Path, key: str, force: bool) -> Run | None:
     Raises:
         OutputExists: the folder holds something else.
     """
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return None
+    holds = folder.exists() and not (folder.is_dir() and all(place.name.startswith(PENDING) for place in folder.iterdir()))
     if not (folder / "run.json").is_file():
-        raise OutputExists(f"{folder} exists and is no run of tailwise; choose another --out")
+        if holds and not (folder / "run.json").is_file():  # it may have come since we looked
+            raise OutputExists(f"{folder} exists and is no run of tailwise; choose another --out")
+        return None
     found = Run.load(folder)
     if found.record["key"] == key:
-        return found
+        return replace(found, stood=True)
     if force:
         return None
+    count = found.record["numerics"]["processes"]
+    where = "" if count == str(processes.count()) else f", on {count} process{'es' if count != '1' else ''}"
     raise OutputExists(
-        f"{folder} holds another run ({found.record['method']}, seed {found.record['seed']}, other data, settings or version); "
+        f"{folder} holds another run ({found.record['method']}, seed {found.record['seed']}{where}, other data, settings or version); "
         "choose another --out, or replace it with --force"
     )
 
 
-def execute(
-    setup: Setup,
-    row: Row,
-    seed: int,
-    folder: Path,
-    settings: RunSettings,
-    force: bool = False,
-    shared: Cache | None = None,
-    extractor: str | None = None,
-) -> Run:
+def execute(setup: Setup, row: Row, seed: int, folder: Path, settings: RunSettings, force: bool = False) -> Run:
     """Train a row with a seed and leave its folder; a folder that stands already is returned as it is.
+
+    Where another command that shares the store is at the same run, it is waited for, and what it left is returned.
 
     Args:
         setup: of the data and the recipe; made ready where it is not.
@@ -142,63 +208,109 @@ def execute(
         folder: where the run goes; it appears whole, or not at all.
         settings: store, device, watcher.
         force: whether another run in the folder is replaced.
-        shared: predictions of networks that other rows of the same comparison have too.
-        extractor: where the extractor lies already, relative to the folder; None to leave a copy in it.
+
+    Raises:
+        OutputExists: the folder holds something else.
+        Stopped, KeyboardInterrupt: on the way; the same call goes on.
     """
-    key = run_key(setup, row, seed)
-    found = standing(folder, key, force)
+    job = Job(row, seed, folder, run_key(setup, row, seed), setup.plan(row, seed))
+    found = processes.told(lambda: standing(folder, job.key, force))
     if found is not None:
         return found
+    processes.told(lambda: _make_way(folder))
+    with announced(setup.store, folder, "train", job.key, needs_of(setup, [row], [seed])):
+        setup = setup.ready()
+        with Turns([job], settings, lambda job: standing(folder, job.key, force) is not None) as turns:
+            ours = turns.take() is not None
+            if ours:
+                train_job(setup, job, settings, force)
+    return replace(processes.told(lambda: Run.load(folder)), stood=not ours)
+
+
+def _make_way(folder: Path) -> None:
+    """See that a folder can be written, and put right what a command left there that was killed while it replaced a run."""
     check_writable(folder)
-    setup = setup.ready()
-    outcome, posthoc = run_method(setup.root(seed), row.method, row.modifiers, settings)
+    put_back(folder)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What the runs of a comparison share.
+
+    Attributes:
+        extractor: SHA-256 of the extractor that lies beside `study.json`; None where no features are frozen.
+        predictions: of networks that several rows have, by line and step.
+        check: raises where the study's folder is no longer the study's.
+    """
+
+    extractor: str | None
+    predictions: dict[tuple[str, int], Predictions]
+    check: Callable[[], None]
+
+
+def train_job(setup: Setup, job: Job, settings: RunSettings, force: bool = False, shared: Shared | None = None) -> None:
+    """Train a run that is ours to train, and leave its folder; of several processes the first leaves it."""
+    outcome, posthoc = run_method(setup.root(job.seed), job.row.method, job.row.modifiers, settings)
+    processes.told(lambda: _leave(setup, job, outcome, posthoc, force, shared))
+
+
+def _leave(setup: Setup, job: Job, outcome: Outcome, posthoc: PostHoc | None, force: bool, shared: Shared | None) -> None:
     raw = _predictions(outcome, shared)
     predictions, fitted, said = apply_posthoc(raw, posthoc)
-    weights = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in outcome.predictor.state_dict().items()})
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in outcome.predictor.state_dict().items()}
+    files = {WEIGHTS: save_tensors(tensors)} | ({} if shared else extractor_file(setup))
     record = {
         "schema": RUN,
-        "key": key,
-        **_method_record(row, seed),
+        "key": job.key,
+        **_method_record(job.row, job.seed),
         **_data_record(setup),
-        **_training_record(setup, setup.plan(row, seed), outcome),
+        **_training_record(setup, job.plan, outcome),
         "posthoc": said,
         "correction": plain(fitted),
-        "extractor": setup.extractor and {**setup.extractor.to_dict(), "file": extractor or EXTRACTOR},
-        "weights": hashlib.sha256(weights).hexdigest(),
+        "extractor": _extractor_record(setup, files, shared),
+        "weights": hashlib.sha256(files[WEIGHTS]).hexdigest(),
         "version": __version__,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
     def fill(place: Path) -> None:
-        (place / WEIGHTS).write_bytes(weights)
-        if extractor is None:
-            write_extractor(setup, place)
+        for name, data in files.items():
+            (place / name).write_bytes(data)
         predictions.save(place / "predictions")
         (place / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in outcome.log()), encoding="utf-8")
         (place / "run.json").write_bytes(json_bytes(record))
 
-    (replace_folder if force else whole_folder)(folder, fill)
-    settings.store.trim()
-    return Run.load(folder)
+    if shared is not None:
+        shared.check()
+    if standing(job.folder, job.key, force) is None:  # a command with another store may have been faster
+        (replace_folder if job.folder.exists() else whole_folder)(job.folder, fill)
+    setup.store.trim(dear(setup.store))
 
 
-def write_extractor(setup: Setup, folder: Path) -> None:
-    """Leave a copy of the extractor in a folder, where features are frozen."""
-    if setup.extractor is not None and setup.standardise is not None:
-        (folder / EXTRACTOR).write_bytes(extractor_bytes(setup.extractor, setup.standardise))
+def extractor_file(setup: Setup) -> dict[str, bytes]:
+    """Make the file that holds the extractor, by its name; none where no features are frozen."""
+    if setup.extractor is None or setup.standardise is None:
+        return {}
+    return {EXTRACTOR: extractor_bytes(setup.extractor, setup.standardise)}
 
 
-Cache = dict[tuple[str, int], Predictions]
+def _extractor_record(setup: Setup, files: Mapping[str, bytes], shared: Shared | None) -> dict[str, Any] | None:
+    """Describe the extractor, and where its file lies: in the run's folder, or beside `study.json`."""
+    if setup.extractor is None:
+        return None
+    if shared is not None:
+        return {**setup.extractor.to_dict(), "file": f"../../{EXTRACTOR}", "sha256": shared.extractor}
+    return {**setup.extractor.to_dict(), "file": EXTRACTOR, "sha256": hashlib.sha256(files[EXTRACTOR]).hexdigest()}
 
 
-def _predictions(outcome: Outcome, shared: Cache | None) -> Predictions:
+def _predictions(outcome: Outcome, shared: Shared | None) -> Predictions:
     """Predict once for each trained network, however many rows use it."""
     key = (outcome.state.line, outcome.state.step)
     if shared is None:
         return outcome.predictions()
-    if key not in shared:
-        shared[key] = outcome.predictions()
-    return shared[key]
+    if key not in shared.predictions:
+        shared.predictions[key] = outcome.predictions()
+    return shared.predictions[key]
 
 
 def apply_posthoc(predictions: Predictions, posthoc: PostHoc | None) -> tuple[Predictions, PostHoc | None, str]:

@@ -12,28 +12,29 @@ from torch import Tensor, nn
 
 from tailwise.errors import BadData
 
-REMEDY = "put it back, or train again"
+REMEDY = "put it back, or move the run's folder away and train again"
 
 
-def read_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
+def read_tensors(path: Path, sha256: str, remedy: str = REMEDY) -> dict[str, Tensor]:
     """Read a safetensors file.
 
     Args:
         path: of the file.
-        sha256: that its bytes must have; None where no record says.
+        sha256: that its bytes must have.
+        remedy: what to do where they do not.
 
     Raises:
         BadData: the file is missing or damaged.
     """
     try:
         data = path.read_bytes()
-        if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
-            raise BadData(f"{path} is not the file that the run wrote: it was damaged or replaced; {REMEDY}")
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise BadData(f"{path} is not the file that the run wrote: it was damaged or replaced; {remedy}")
         return load_tensors(data)
     except OSError as error:
-        raise BadData(f"{path} cannot be read ({error.strerror}); {REMEDY}") from None
+        raise BadData(f"{path} cannot be read ({error.strerror}); {remedy}") from None
     except SafetensorError as error:
-        raise BadData(f"{path} is damaged ({error}); {REMEDY}") from None
+        raise BadData(f"{path} is damaged ({error}); {remedy}") from None
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
