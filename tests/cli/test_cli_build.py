@@ -75,8 +75,9 @@ def test_a_table_with_columns_of_other_names_and_its_root(photos, capsys):
 def test_links_and_replacing(photos, capsys):
     assert run(["build", "photos", "out", "--link"]) == 0
     assert next(Path("out/train/ant").iterdir()).is_symlink()
-    assert "exists already" in refused(capsys, "build", "photos", "out")
+    assert "holds links, not copies" in refused(capsys, "build", "photos", "out")
     assert run(["build", "photos", "out", "--force"]) == 0
+    assert "holds copies, not the links" in refused(capsys, "build", "photos", "out", "--link")
     assert not next(Path("out/train/ant").iterdir()).is_symlink()
 
 
@@ -91,6 +92,101 @@ def test_somebodys_photographs_are_never_replaced(photos, own_place, capsys):
     assert "one in the other" in refused(capsys, "build", "out/manifest.parquet", "out", "--force")
     assert (own_place / "others" / "x" / "1.png").read_bytes() == b"precious"
     assert len(list(photos.rglob("*.png"))) == 15
+
+
+def everything(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Bytes and time of change of all files of a folder."""
+    return {str(p.relative_to(folder)): (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("how", [["--copy"], ["--link"], ["--copy", "--force"], ["--tail", "exponential:3", "--split", "60/0/40"]])
+def test_the_same_command_again_is_already_done_and_writes_nothing(photos, capsys, how):
+    assert run(["build", "photos", "out", *how, "--json"]) == 0
+    first, before = json.loads(capsys.readouterr().out), everything(Path("out"))
+    assert run(["build", "photos", "out", *how, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == first
+    assert run(["build", "photos", "out", *how]) == 0
+    assert "already done: out (train/" in capsys.readouterr().out
+    assert everything(Path("out")) == before
+
+
+def test_pictures_of_arrays_are_already_done_too(capsys):
+    assert run(["build", "digits", "out", "--tail", "exponential:50"]) == 0
+    before = everything(Path("out"))
+    capsys.readouterr()
+    assert run(["build", "digits", "out", "--tail", "exponential:50"]) == 0
+    assert "already done: out" in capsys.readouterr().out
+    assert everything(Path("out")) == before
+
+
+def test_another_set_split_tail_or_seed_is_refused_and_forced(photos, capsys):
+    assert run(["build", "photos", "out"]) == 0
+    for other in (["--split", "60/0/40"], ["--tail", "exponential:2"], ["--split-seed", "1"]):
+        assert "another set, or with another split, tail or seed" in refused(capsys, "build", "photos", "out", *other)
+    (photos / "bee" / "10.png").unlink()
+    assert "another set" in refused(capsys, "build", "photos", "out")
+    assert run(["build", "photos", "out", "--force"]) == 0
+    assert len(read("out").rows) == 14
+    assert [p.name for p in Path().iterdir() if p.name.startswith(("out", "."))] == ["out"]
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "delete", "table", "no table"])
+def test_a_damaged_folder_is_not_already_done(photos, capsys, damage):
+    assert run(["build", "photos", "out"]) == 0
+    whole = everything(Path("out"))
+    file = Path("out/manifest.parquet") if "table" in damage else Path("out/train/ant/0.png")
+    file = file if file.exists() else next(Path("out/train/ant").iterdir())
+    data = file.read_bytes()
+    if damage in ("delete", "no table"):
+        file.unlink()
+    else:
+        file.write_bytes(data[:-1] if damage != "flip" else data[:40] + bytes([data[40] ^ 1]) + data[41:])
+    said = refused(capsys, "build", "photos", "out")
+    assert "is damaged" in said
+    assert file.name in said
+    assert "--force" in said
+    if "table" in damage:  # nobody can tell any more what was added to the folder
+        assert "cannot be told" in refused(capsys, "build", "photos", "out", "--force")
+        return
+    assert run(["build", "photos", "out", "--force"]) == 0
+    assert {name: data for name, (data, _) in everything(Path("out")).items()} == {name: data for name, (data, _) in whole.items()}
+
+
+def test_what_a_user_added_is_never_deleted(photos, capsys):
+    assert run(["build", "photos", "out"]) == 0
+    (photos / "bee" / "10.png").unlink()
+    for name in ("notes.txt", ".hidden", "train/.env", "train/ant/mine.png", ".git/config"):
+        added = Path("out") / name
+        added.parent.mkdir(exist_ok=True)
+        added.write_text("mine")
+        assert "added after it was built" in refused(capsys, "build", "photos", "out", "--force")
+        added.unlink()
+    Path("out/albums").symlink_to(photos)
+    assert "albums" in refused(capsys, "build", "photos", "out", "--force")
+    Path("out/albums").unlink()
+    assert run(["build", "photos", "out", "--force"]) == 0
+
+
+def test_no_place_of_somebody_elses_is_replaced(photos, own_place, monkeypatch, capsys):
+    """Somebody's photographs, a home folder, the root, a git checkout, a file, links to all of them and to a folder of ours."""
+    home = own_place / "home"
+    for name in ("holiday/beach.jpg", "home/letter.txt", "checkout/.git/HEAD", "checkout/main.py", "file"):
+        (own_place / name).parent.mkdir(parents=True, exist_ok=True)
+        (own_place / name).write_text("mine")
+    monkeypatch.setenv("HOME", str(home))
+    assert run(["build", "photos", "ours"]) == 0
+    for name in ("holiday", "home", "checkout", "file", "ours"):
+        (own_place / f"link-to-{name}").symlink_to(own_place / name)
+    (own_place / "dangling").symlink_to(own_place / "nowhere")
+    before = everything(own_place)
+    places = ["holiday", "holiday/", str(home), "checkout", "file", "dangling", "/", "..", "."]
+    for dest in (*places, *(f"link-to-{name}" for name in ("holiday", "home", "checkout", "file", "ours"))):
+        for force in ([], ["--force"]):
+            refused(capsys, "build", "photos", dest, *force)
+    assert everything(own_place).keys() >= before.keys()
+    assert {name: everything(own_place)[name] for name in before if not name.startswith("store")} == {
+        name: found for name, found in before.items() if not name.startswith("store")
+    }
 
 
 def test_arrays_become_png_and_features_are_refused(own_place, capsys):

@@ -110,7 +110,7 @@ def test_compare_leaves_one_table_as_json_markdown_and_csv(capsys):
     assert json.loads(capsys.readouterr().out) == report["summary"]
 
 
-def test_compare_of_another_plan_in_the_same_folder_is_refused_and_forced_aside(capsys):
+def test_compare_of_another_plan_in_the_same_folder_is_refused_and_forced(capsys):
     words = ["compare", *DIGITS, *FAST, "--methods", "ce", "--seeds", "1", "--out", "study"]
     assert run(words) == 0
     capsys.readouterr()
@@ -118,7 +118,8 @@ def test_compare_of_another_plan_in_the_same_folder_is_refused_and_forced_aside(
     assert run(other) == 2
     assert "holds another study" in capsys.readouterr().err
     assert run([*other, "--force"]) == 0
-    assert Path("study.old-1/report.json").exists()
+    assert list(json.loads(Path("study/report.json").read_text())["runs"]) == ["balanced-softmax"]
+    assert sorted(path.name for path in Path().iterdir() if path.name.startswith("study")) == ["study"]
 
 
 def test_dry_run_writes_nothing_and_says_the_cost(capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,8 +37,10 @@ def adjust(logits: Path, /, *, counts: Path, tau: float = 1.0, out: Path, force:
     """
     if out.suffix.lower() != ".npy":
         raise BadValue(f"--out {out} is no name of an array; let it end in .npy")
-    if out.exists() and logits.exists() and out.samefile(logits):
+    if _is_same(out, logits):
         raise BadValue(f"--out {out} is the input; give another name, or the same command again would correct twice")
+    if _is_same(out, counts):
+        raise BadValue(f"--out {out} holds the counts; give another name, or the same command again would not find them")
 
     from tailwise.cli.foreign_files import read_counts, read_logits
     from tailwise.cli.tables import print_json
@@ -51,19 +54,25 @@ def adjust(logits: Path, /, *, counts: Path, tau: float = 1.0, out: Path, force:
         _print(adjusted, out, is_new)
 
 
+def _is_same(out: Path, read: Path) -> bool:
+    return out.exists() and read.exists() and out.samefile(read)
+
+
 def _write(out: Path, logits: np.ndarray, force: bool) -> bool:
     """Write the array, and say whether it was not there already, byte for byte."""
     import io
 
     import numpy as np
 
-    from tailwise.store import whole_file, writing
+    from tailwise.disk import whole_file, writing
 
     data = io.BytesIO()
     np.save(data, logits, allow_pickle=False)
-    if not out.exists():
+    if not os.path.lexists(out):
         whole_file(out, data.getvalue())
         return True
+    if out.is_symlink():
+        raise OutputExists(f"{out} is a link, and what it leads to is never replaced; give --out another name")
     with writing(out):
         there = out.read_bytes() if out.is_file() else b""
     if there == data.getvalue():

@@ -32,6 +32,8 @@ def build(
 ) -> None:
     """Read, split and thin a data set as train and compare do, and write it: train/<class>/<name>, val, test, and a manifest.
 
+    Where the folder stands already, built in the same way from an equal set and whole, nothing is written.
+
     Parameters
     ----------
     source
@@ -53,7 +55,7 @@ def build(
     link
         Make symbolic links to the files, or copy them. Default: copy.
     force
-        Replace a folder that was built before.
+        Replace a folder that was built before and differs; nothing else is ever replaced.
     json
         Print what was written as JSON.
     """
@@ -61,18 +63,17 @@ def build(
     _check_apart(source, dest)
 
     from tailwise.cli.tables import print_json
-    from tailwise.data import write_folder
-    from tailwise.data.writers.folder import check_replaceable
+    from tailwise.data.writers.folder import build_folder, check_ours
     from tailwise.study.setup import make_manifest
     from tailwise.study.words import DataWords
 
-    check_replaceable(dest, force)
+    check_ours(dest, force)
     words = DataWords(root=root, split=split, tail=tail, split_seed=split_seed, empty_classes=empty_classes, columns=columns)
-    written = write_folder(make_manifest(source, words), dest, link, force)
+    built = build_folder(make_manifest(source, words), dest, link, force)
     if json:
-        print_json(build_record(written, dest))
+        print_json(build_record(built.manifest, dest))
     else:
-        print_built(written, dest)
+        print_built(built.manifest, dest, built.stood)
 
 
 def _check_apart(source: str, dest: Path) -> None:
@@ -95,13 +96,14 @@ def build_record(written: Manifest, dest: Path) -> dict[str, Any]:
     }
 
 
-def print_built(written: Manifest, dest: Path) -> None:
+def print_built(written: Manifest, dest: Path, stood: bool) -> None:
     """Say what was written, where, and what to do next."""
     from shlex import quote
 
     from tailwise.cli.tables import print_data, say
 
     print_data(written)
-    say(f"built: {dest} ({', '.join(f'{split}/' for split in written.splits)}, manifest.parquet, card.json)")
+    folders = ", ".join(f"{split}/" for split in written.splits)
+    say(f"{'already done' if stood else 'built'}: {dest} ({folders}, manifest.parquet, card.json)")
     for command in ("explore", "compare"):
         say(f"next: tailwise {command} {quote(str(dest))}")

@@ -19,6 +19,7 @@ def features(
     columns: str | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     out: Path | None = None,
+    force: bool = False,
     json: bool = False,
 ) -> None:
     """Write the features that a pre-trained network gives of every image, as a data set of feature vectors.
@@ -39,6 +40,8 @@ def features(
         Where to compute.
     out
         Folder of the features. Default: tailwise-out/<data>-features-<key>.
+    force
+        Replace other features that stand there, or damaged ones; nothing else is ever replaced.
     json
         Print the record as JSON.
     """
@@ -50,7 +53,7 @@ def features(
 
     bar, seen = image_progress("features of images")
     with bar:
-        made = write_features(data, net, size, root, columns, device, out, seen)
+        made = write_features(data, net, size, root, columns, device, out, seen, force)
     if json:
         print_json({**made.record, "folder": str(made.folder)})
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,16 @@ from typing import Any
 import polars as pl
 
 from tailwise.data import Manifest, read
+from tailwise.data.storage import check_made, write_files
+from tailwise.data.writers.folder import check_nothing_added
+from tailwise.disk import check_writable, json_bytes, put_back, replace_folder, whole_folder
 from tailwise.errors import BadData, OutputExists
 from tailwise.models import pretrained_name
-from tailwise.records import FEATURES, read_record
+from tailwise.records import FEATURES, plain, read_record
 from tailwise.specification import key_of
-from tailwise.store import Store, check_writable, json_bytes
+from tailwise.store import Store
 from tailwise.study.extractor import Extractor, describe_extractor, extract
+from tailwise.study.live import announced, features_needs
 from tailwise.study.numerics import choose_device
 from tailwise.study.places import OUT
 from tailwise.study.prepare import ordered, pixels_of
@@ -53,8 +58,9 @@ def write_features(
     device: str = "auto",
     out: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    force: bool = False,
 ) -> Features:
-    """Write the features of every image, raw: not standardised.
+    """Write the features of every image, raw: not standardised; where they stand already, whole, nothing is computed.
 
     Args:
         source: images.
@@ -65,6 +71,7 @@ def write_features(
         device: where to compute.
         out: folder; None for `tailwise-out/<data>-features-<key>`.
         progress: called with images done and in all.
+        force: whether other features in the folder are replaced, or damaged ones.
 
     Raises:
         BadData: the data are feature vectors already, images that cannot be read, weights that are not there.
@@ -74,30 +81,72 @@ def write_features(
     manifest = read(source, root=root, columns=columns)
     if manifest.kind == "features":
         raise BadData(f"{manifest.name!r} holds feature vectors already; give images")
-    manifest = manifest.with_content(store.root / "hashes")
+    manifest = manifest.with_content(store.shelf("hashes"))
     extractor = describe_extractor(pretrained_name(net), size, place)
     key = key_of(extractor.key, manifest.identity)
     folder = out or OUT / f"{slug(manifest.name)}-features-{key[:8]}"
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        return _standing(folder, key)
-    check_writable(folder)
     table = ordered(manifest)
-    array = extract(extractor, pixels_of(manifest, extractor.size), table["content"].to_list(), store, place, progress)
-    rows = table.with_columns(path=pl.lit(None, pl.String), container=pl.lit("features"), row=pl.col("place")).drop("place", "content")
-    provenance = (*manifest.provenance, _said(extractor))
-    vectors = Manifest(rows, manifest.classes, None, {"features": array}, f"{manifest.name}-features", provenance)
-    record = {"schema": FEATURES, "key": key, "data": manifest.identity, "images": len(array), **extractor.to_dict()}
-    vectors.save(folder, beside={RECORD: json_bytes(record)})
+    record = {"schema": FEATURES, "key": key, "data": manifest.identity, "images": len(table), **plain(extractor.to_dict())}
+    if (found := _standing(folder, record, force)) is not None:
+        return found
+    check_writable(folder)
+    contents = table["content"].to_list()
+    with announced(store, folder, "features", key, features_needs(extractor, contents, store, manifest.root)):
+        array = extract(extractor, pixels_of(manifest, extractor.size), contents, store, place, progress)
+        rows = table.with_columns(path=pl.lit(None, pl.String), container=pl.lit("features"), row=pl.col("place")).drop("place", "content")
+        provenance = (*manifest.provenance, _said(extractor))
+        vectors = Manifest(rows, manifest.classes, None, {"features": array}, f"{manifest.name}-features", provenance)
+        _write(vectors.with_content(), folder, record, force)
     return Features(folder, read_record(folder / RECORD, FEATURES))
 
 
-def _standing(folder: Path, key: str) -> Features:
-    if not (folder / RECORD).is_file():
+def _write(vectors: Manifest, folder: Path, record: Mapping[str, Any], force: bool) -> None:
+    def fill(draft: Path) -> None:
+        write_files(vectors, draft, folder)
+        (draft / RECORD).write_bytes(json_bytes(record))
+
+    (replace_folder if force else whole_folder)(folder, fill)
+    check_made(vectors, folder)
+
+
+def _standing(folder: Path, record: Mapping[str, Any], force: bool) -> Features | None:
+    """Give the features that stand in a folder, whole; None where there are none, or where they are to be replaced."""
+    if not os.path.lexists(folder):
+        put_back(folder)  # a replacing was killed between its two renames
+    if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
+        return None
+    if folder.is_symlink() or not (folder / RECORD).is_file():
         raise OutputExists(f"{folder} exists and holds no features of tailwise; choose another --out")
-    record = read_record(folder / RECORD, FEATURES)
-    if record["key"] != key:
-        raise OutputExists(f"{folder} holds features of other images, or of another network; choose another --out")
-    return Features(folder, record, stood=True)
+    wrong = _wrong(folder, record)
+    if wrong is None:
+        if force:
+            put_back(folder)  # a replacing was killed with the new folder in its place: now the old one goes
+        return Features(folder, read_record(folder / RECORD, FEATURES), stood=True)
+    if not force:
+        raise OutputExists(f"{folder} {wrong}; choose another --out, or replace it with --force")
+    check_nothing_added(folder, (RECORD,))
+    return None
+
+
+def _wrong(folder: Path, record: Mapping[str, Any]) -> str | None:
+    """Say in what a folder of features is not the one that is wanted, whole to the bit; None where it is."""
+    try:
+        there = read_record(folder / RECORD, FEATURES)
+        if there.get("key") != record["key"]:
+            return "holds features of other images, or of another network"
+        if _lasting(there) != _lasting(record):
+            return f"is damaged: {folder / RECORD} has changed since it was written"
+        vectors = Manifest.load(folder)
+        found = vectors.rows["content"].to_list()
+        is_whole = found == vectors.replace(rows=vectors.rows.drop("content")).with_content().rows["content"].to_list()
+    except BadData as error:
+        return f"is damaged ({error})"
+    return None if is_whole else f"is damaged: features in {folder / 'features.npy'} have changed since they were written"
+
+
+def _lasting(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what a record says but for where the file of the weights lay."""
+    return {**record, "network": str(record.get("network")).partition("@")[0]}
 
 
 def _said(extractor: Extractor) -> str:
