@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
 
 import tailwise as tw
 from photos import paint, pixels
 from tailwise.catalogue import parse_rows
+from tailwise.method import Card, Method, Stage, Stream
+from tailwise.objective import Objective, Term
 from tailwise.store import Store
 from tailwise.study import estimate as estimate_module
 from tailwise.study.compare import compare, plan_study
-from tailwise.study.estimate import Estimate, estimate
+from tailwise.study.estimate import Estimate
+from tailwise.study.estimate import estimate as estimate_steps
 from tailwise.study.setup import Setup, make_setup
 from tailwise.study.words import DataWords, TrainingWords
 from tailwise.training import RunSettings
@@ -40,6 +47,10 @@ def setup(source, store: Path, methods: str = "ce,ce-drw,tau-norm,crt", recipe: 
     return make_setup(source, parse_rows(methods), DataWords(), TrainingWords(recipe, settings=SMALL, **fields), Store(store))
 
 
+def estimate(made: Setup, seeds: Sequence[int]) -> Estimate:
+    return estimate_steps(made, seeds, plan_study(made, seeds)[1])
+
+
 def files(folder: Path) -> dict[str, tuple[int, int]]:
     found = (p for p in folder.rglob("*") if p.is_file())
     return {str(p.relative_to(folder)): (p.stat().st_size, p.stat().st_mtime_ns) for p in found}
@@ -47,6 +58,7 @@ def files(folder: Path) -> dict[str, tuple[int, int]]:
 
 def test_images_that_the_store_lacks_are_counted(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(estimate_module, "seconds_an_image", lambda *_: 2.0)
+    monkeypatch.setattr(estimate_module, "seconds_a_decoding", lambda *_: 0.0)
     made = setup(photos, tmp_path / "store")
     ahead = estimate(made, [0])
     assert (ahead.images, ahead.features) == (36, 72.0)
@@ -145,7 +157,77 @@ def test_photographs_of_another_store_cost_again(photos, tmp_path, monkeypatch):
     assert estimate(setup(photos, tmp_path / "store"), [0]).images >= 1
 
 
+def test_images_that_are_not_packed_cost_their_decoding_and_packed_ones_nothing(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(estimate_module, "seconds_a_decoding", lambda *_: 2.0)
+    small = {"recipe": "quick", "net": "resnet8"}
+    made = setup(photos, tmp_path / "store", "ce", **small)
+    ahead = estimate(made, [0])
+    assert (ahead.images, ahead.decoding, ahead.features) == (36, 72.0, 0.0)
+    assert "for decoding 36 images" in str(ahead)
+    ready = made.ready()
+    for known in (made, ready, setup(photos, tmp_path / "store", "ce", **small)):
+        assert (estimate(known, [0]).images, estimate(known, [0]).decoding) == (0, 0.0)
+    other_size = make_setup(photos, parse_rows("ce"), DataWords(), TrainingWords("quick", "resnet8", ("recipe.image_size=16",)), made.store)
+    assert estimate(other_size, [0]).images == 36
+
+
+def test_arrays_are_decoded_already(tmp_path):
+    np.savez(tmp_path / "a.npz", images=np.zeros((40, 8, 8), np.uint8), labels=np.arange(40) % 2)
+    made = setup(tmp_path / "a.npz", tmp_path / "store", "ce", "demo")
+    assert (estimate(made, [0]).images, estimate(made, [0]).decoding) == (0, 0.0)
+
+
+def test_only_a_few_images_are_decoded_to_know_what_all_will_cost(tmp_path, monkeypatch):
+    photos = paint(tmp_path / "photos", {"ant": 90, "bee": 60, "cow": 30})
+    seen, decode = [], estimate_module.read_pixels
+    monkeypatch.setattr(estimate_module, "read_pixels", lambda path, size: seen.append(path) or decode(path, size))
+    made = setup(photos, tmp_path / "store", "ce", "quick", net="resnet8")
+    assert estimate(made, [0]).decoding > 0
+    assert 2 <= len(seen) <= estimate_module.SEEN + 1
+    assert len({path.parent.name for path in seen}) > 1 or len(seen) < estimate_module.SEEN  # from all over the set
+    seen.clear()
+    assert estimate(made.ready(), [0]).decoding == 0
+    assert seen == []
+
+
+def test_a_kind_of_step_is_measured_once_whatever_the_knobs_of_its_loss(vectors, tmp_path, monkeypatch):
+    measured = []
+    monkeypatch.setattr(estimate_module, "_seconds_a_step", lambda setup, leg: measured.append(leg) or 1.0)
+    knobs = ",".join(f"ldam(max_margin={i / 10})" for i in range(1, 9))
+    estimate(setup(vectors, tmp_path / "store", f"ce,{knobs},ce+sam,mixup"), range(3))
+    assert len(measured) == 3
+
+
 def test_it_is_said_in_words_with_its_parts():
-    said = str(Estimate(features=100.0, images=1234, training=30.0, leaving=1.0))
+    said = str(Estimate(decoding=0.0, features=100.0, images=1234, training=30.0, leaving=1.0))
     assert said == "about 3 min (about 2 min for the features of 1,234 images, about 30 s for training)"
-    assert Estimate(1.0, 2, 3.0, 4.0).seconds == 8.0
+    said = str(Estimate(decoding=38.0, features=0.0, images=12_000, training=30.0, leaving=1.0))
+    assert said == "about 70 s (about 40 s for decoding 12,000 images, about 30 s for training)"
+    assert Estimate(1.0, 2.0, 3, 4.0, 5.0).seconds == 12.0
+
+
+@dataclass(eq=False)
+class Normalised(Objective):
+    """A second stream of three rows through batch normalisation, which needs two of them."""
+
+    def build(self, net, about):
+        self.norm = nn.BatchNorm1d(net.width)
+
+    def loss(self, net, batch, now):
+        seen = self.norm(net(batch["other"].images).features)
+        values = cross_entropy(net(batch["main"].images).logits, batch["main"].labels, reduction="none")
+        return {"main": Term(values), "other": Term(seen.square().mean(1))}
+
+
+@dataclass(frozen=True)
+class WithOther(Method):
+    card = Card(title="a second stream", family="baseline")
+
+    def stages(self, about):
+        yield Stage(objective=Normalised(), streams={"main": Stream(), "other": Stream(batch_size=3)})
+
+
+def test_a_small_second_stream_is_never_measured_on_one_row(photos, tmp_path):
+    made = setup(photos, tmp_path / "store", "ce", "quick")
+    row = replace(made.rows[0], method=WithOther(), text="other")
+    assert estimate(replace(made, rows=(row,)), [0]).training > 0

@@ -18,7 +18,8 @@ from tailwise.store import Store
 from tailwise.study.predict import RunModel
 from tailwise.study.setup import Setup, make_setup
 from tailwise.study.words import DataWords, TrainingWords
-from tailwise.training.line import make_loop, threads
+from tailwise.training.line import make_loop
+from tailwise.training.modes import plainly
 from tailwise.training.streams import StreamReader, read_batch
 from tailwise.training.sweep import sweep
 
@@ -42,7 +43,7 @@ def unpack(folder: Path, images: int) -> Path:
 
 
 def setup(folder: Path, store: Path, *settings: str, split: str = "60/40") -> Setup:
-    return make_setup(folder, parse_rows("ce"), DataWords(split=split), TrainingWords("finetune", settings=settings), Store(store))
+    return make_setup(folder, parse_rows("ce"), DataWords(split=split), TrainingWords("finetune", settings=settings), Store(store)).ready()
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def few(tmp_path_factory) -> Setup:
 def stepped(few) -> list[dict[str, torch.Tensor]]:
     """All tensors of network and loss before the first step, and after each of three."""
     root, leg = few.root(0), few.plan(few.rows[0], 0).legs[0]
-    with threads(1):
+    with plainly(1):
         loop = make_loop(root, leg, None, CPU)
         readers = {name: StreamReader(name, stream, root, leg, CPU) for name, stream in leg.stage.streams.items()}
         seen = [{name: tensor.clone() for name, tensor in loop.joint.state_dict().items()}]

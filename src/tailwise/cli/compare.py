@@ -9,16 +9,12 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from tailwise.cli.options import Reading, Training, check_names
+from tailwise.cli.together import several
 from tailwise.study.words import DataWords, TrainingWords
 
 if TYPE_CHECKING:
-    from rich.tree import Tree
-
     from tailwise.study.compare import Study
-    from tailwise.study.estimate import Estimate
     from tailwise.study.setup import Setup
-    from tailwise.study.tree import Branch, Steps
-    from tailwise.training import Plan
 
 
 def compare(
@@ -47,7 +43,7 @@ def compare(
     out
         Folder of the study. Default: tailwise-out/<data>-<key>.
     force
-        Put another study that stands there aside.
+        Replace another study that stands there; it is kept aside until the new one stands.
     dry_run
         Print the plan and its cost, and train nothing.
     json
@@ -55,15 +51,13 @@ def compare(
     """
     reading, training = reading or DataWords(), training or TrainingWords()
     check_names(data, methods, training.recipe)
+    several(training)
 
     from tailwise.catalogue import parse_rows
-    from tailwise.cli.progress import image_progress
     from tailwise.cli.tables import print_json
     from tailwise.study.setup import make_setup
 
-    bar, decoded = image_progress()
-    with bar:
-        setup = make_setup(data, parse_rows(methods), reading, training, progress=decoded)
+    setup = make_setup(data, parse_rows(methods), reading, training)
     study = run_study(setup, seeds, out, force, dry_run, json)
     if study is not None and json:
         print_json(study_record(study))
@@ -78,6 +72,7 @@ def run_study(setup: Setup, seeds: int, out: Path | None, force: bool, dry_run: 
     Returns:
         The study; None where only the plan was asked for, or where one said no to its cost.
     """
+    from tailwise.cli.plans import plan_record, print_estimate, print_study_plan
     from tailwise.cli.progress import agreed
     from tailwise.cli.running import running
     from tailwise.cli.tables import print_json, say
@@ -94,64 +89,16 @@ def run_study(setup: Setup, seeds: int, out: Path | None, force: bool, dry_run: 
         return standing
     plans, steps = plan_study(setup, range(seeds))
     if not quiet:
-        print_plan(setup, seeds, plans, steps)
-    cost = estimate(setup, range(seeds))
+        print_study_plan(setup, seeds, plans, steps)
+    cost = estimate(setup, range(seeds), steps)
     if not quiet:
-        say(f"estimate: {cost}")
+        print_estimate(cost)
     elif dry_run:
         print_json(plan_record(folder, plans, steps, cost))
     if dry_run or not agreed(cost.seconds):
         return None
     with running(setup, steps) as (ready, settings, label):
         return run_comparison(ready, range(seeds), folder, settings, force, lambda row, seed: label(f"{row.text}, seed {seed}"))
-
-
-def print_plan(setup: Setup, seeds: int, plans: Mapping[str, Plan], steps: Steps) -> None:
-    """Say in one line a stage what will happen, and what it costs."""
-    from rich.text import Text
-    from rich.tree import Tree
-
-    from tailwise.cli.tables import console, print_data, say
-    from tailwise.study.tree import make_branches
-
-    print_data(setup.manifest)
-    tree_of_lines = Tree(Text(f"{len(setup.rows)} methods x {seeds} seeds on {setup.network}, recipe {setup.recipe.name}; each seed:"))
-    for branch in make_branches(plans):
-        _grow(tree_of_lines, branch)
-    console.print(tree_of_lines)
-    for warning in (warning for plan in plans.values() for warning in plan.warnings):
-        say(f"warning: {warning}")
-    more = ", beside what is decided by results" if steps.undecided else ""
-    shared = (
-        f" instead of {steps.alone:,}, since equal parts are trained once" if steps.shared < steps.alone else ", no part of them shared"
-    )
-    say(f"{steps.shared:,} steps{shared}{more}; {steps.stored:,} of them are stored already")
-
-
-def _grow(tree: Tree, branch: Branch, before: int = 0) -> None:
-    """Hang a line on the tree: what is trained, which rows end on it, which lines begin on it; steps are counted from the root."""
-    from rich.text import Text
-
-    first = before + branch.at
-    inner = tree.add(Text((f"from step {first:,}: " if first else "") + branch.sentence))
-    for step, row in sorted(branch.ends):
-        inner.add(Text(f"at {first + step:,}: {row}", style="bold"))
-    for child in sorted(branch.children, key=lambda child: child.at):
-        _grow(inner, child, first)
-
-
-def plan_record(folder: Path, plans: Mapping[str, Plan], steps: Steps, cost: Estimate) -> dict[str, Any]:
-    """Give the plan as plain values."""
-    return {
-        "schema": "tailwise.plan/1",
-        "out": str(folder),
-        "steps_alone": steps.alone,
-        "steps_shared": steps.shared,
-        "steps_stored": steps.stored,
-        "seconds": cost.seconds,
-        "plans": {text: plan.sentences() for text, plan in plans.items()},
-        "warnings": [warning for plan in plans.values() for warning in plan.warnings],
-    }
 
 
 def print_study(study: Study) -> None:

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from tailwise.cli.options import Reading, Training, check_names
+from tailwise.cli.together import several
 from tailwise.study.words import DataWords, TrainingWords
 
 if TYPE_CHECKING:
     from tailwise.study.runs import Run
-    from tailwise.study.setup import Setup
-    from tailwise.study.tree import Steps
-    from tailwise.training import Plan
 
 
 def train(
@@ -58,33 +56,31 @@ def train(
     """
     reading, training = reading or DataWords(), training or TrainingWords()
     check_names(data, "+".join((method, *modifiers)), training.recipe)
+    several(training)
 
     from tailwise.api import method_row
-    from tailwise.cli.compare import plan_record
-    from tailwise.cli.progress import agreed, image_progress
+    from tailwise.cli.plans import plan_record, print_estimate, print_run_plan
+    from tailwise.cli.progress import agreed
     from tailwise.cli.running import running
-    from tailwise.cli.tables import print_json, say
+    from tailwise.cli.tables import print_json
     from tailwise.study.estimate import estimate
     from tailwise.study.places import default_run
     from tailwise.study.runs import execute, run_key, standing
     from tailwise.study.setup import make_setup
     from tailwise.study.tree import count_steps
 
-    bar, decoded = image_progress()
-    with bar:
-        setup = make_setup(data, [method_row(method, modifiers)], reading, training, progress=decoded, all_data=all_data)
+    setup = make_setup(data, [method_row(method, modifiers)], reading, training, all_data=all_data)
     row = setup.rows[0]
     folder = out or default_run(setup, row, seed)
     run = None if dry_run else standing(folder, run_key(setup, row, seed), force)
-    done = run is not None
     if run is None:
         plan = setup.plan(row, seed)
         steps = count_steps([plan], setup.store)
         if not json:
-            print_plan(setup, seed, plan, steps)
-        cost = estimate(setup, [seed])
+            print_run_plan(setup, seed, plan, steps)
+        cost = estimate(setup, [seed], steps)
         if not json:
-            say(f"  estimate: {cost}")
+            print_estimate(cost, indent=2)
         elif dry_run:
             print_json(plan_record(folder, {row.text: plan}, steps, cost))
         if dry_run or not agreed(cost.seconds):
@@ -95,18 +91,7 @@ def train(
     if json:
         print_json(run_record(run))
     else:
-        print_run(run, done)
-
-
-def print_plan(setup: Setup, seed: int, plan: Plan, steps: Steps) -> None:
-    """Say in one line a stage what will happen."""
-    from tailwise.cli.tables import print_data, say
-
-    print_data(setup.manifest)
-    say(f"{setup.rows[0].text} on {setup.network}, recipe {setup.recipe.name}, seed {seed}:")
-    for line in (*plan.sentences(), *(f"warning: {w}" for w in plan.warnings)):
-        say(f"  {line}")
-    say(f"  {steps.shared:,} steps, {steps.stored:,} of them stored already")
+        print_run(run, run.stood)
 
 
 def print_run(run: Run, done: bool) -> None:

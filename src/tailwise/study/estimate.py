@@ -4,26 +4,47 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
+from tailwise import processes
+from tailwise.data import Manifest
+from tailwise.data.images import read_pixels
+from tailwise.objective import Supervised
+from tailwise.pixels.packed import cores
 from tailwise.study.extractor import absent, seconds_an_image
-from tailwise.study.prepare import ordered
+from tailwise.study.prepare import ordered, paths_of, pixels_absent
 from tailwise.study.setup import Setup
-from tailwise.study.tree import count_steps
+from tailwise.study.tree import Steps
 from tailwise.training import Leg, Plan
-from tailwise.training.line import make_loop, threads
-from tailwise.training.streams import StreamReader, read_batch
+from tailwise.training.line import make_loop
+from tailwise.training.modes import plainly
+from tailwise.training.streams import StreamReader, cut, read_batch
 
-BUDGET = 3.0
-"""Seconds that measuring may take; lines that are not reached are taken to cost what the others do on average."""
+T = TypeVar("T")
+
+BUDGET = 0.5
+"""Seconds that measuring steps may take; kinds of lines that are not reached are taken to cost what the others do on average."""
+
+FEW_PIXELS = 8 * 64 * 64
+"""Pixels that a measured step sees, where one of a whole batch would take long."""
+
+SHORT = 0.05
+"""Seconds below which a step of a whole batch is measured as it is."""
+
+SEEN = 16
+"""Images whose decoding is measured, at most."""
+
+LOOK = 0.1
+"""Seconds that measuring the decoding of images may take."""
 
 SWEEP = 0.4
 """Cost of a test pass as a share of training on the same rows: a forward is a third of a step, and rows are read as well."""
 
 FOLDER = 0.1
 """Seconds to write a run's folder to disk, as measured on runs of a head."""
-
 
 A_FEW = 8.0
 """Seconds below which no number is said."""
@@ -34,12 +55,14 @@ class Estimate:
     """Seconds ahead.
 
     Attributes:
+        decoding: of images that are not packed yet.
         features: of frozen features that are not stored yet.
-        images: those images.
+        images: those images, of the one or of the other.
         training: of all steps that the store does not have.
         leaving: of test passes and folders.
     """
 
+    decoding: float
     features: float
     images: int
     training: float
@@ -48,10 +71,11 @@ class Estimate:
     @property
     def seconds(self) -> float:
         """All of it."""
-        return self.features + self.training + self.leaving
+        return self.decoding + self.features + self.training + self.leaving
 
     def __str__(self) -> str:
         parts = {
+            f"decoding {self.images:,} images": self.decoding,
             f"the features of {self.images:,} images": self.features,
             "training": self.training,
             "predictions and folders": self.leaving,
@@ -73,30 +97,71 @@ def roughly(seconds: float) -> str:
     return f"about {math.ceil(seconds / 60)} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
 
 
-def estimate(setup: Setup, seeds: Sequence[int]) -> Estimate:
-    """Estimate a comparison, by running a few steps of its lines and a few images through the extractor.
+def estimate(setup: Setup, seeds: Sequence[int], steps: Steps) -> Estimate:
+    """Estimate a comparison, by decoding a few images and running a few steps of its lines.
 
     Nothing is stored, and no bit of a result depends on it.
 
     Args:
         setup: ready or not.
         seeds: of the comparison.
+        steps: of it, counted.
+
+    Raises:
+        BadData: one of the few images cannot be decoded.
     """
     plans = [setup.plan(row, seed) for seed in seeds for row in setup.rows]
-    paces = _paces(setup, [leg for plan in plans[: len(setup.rows)] for leg in plan.legs])
+    legs = {leg.line: leg for plan in plans for leg in plan.legs}
+    kinds = {line: _kind(leg) for line, leg in legs.items()}
+    paces = _paces(setup, legs, kinds, steps)
     usual = sum(paces.values()) / len(paces)
-    pace = {leg.line: paces.get(_kind(leg), usual) for plan in plans for leg in plan.legs}
-    images, features = _features(setup)
-    training = sum(left * pace[line] for line, left in count_steps(plans, setup.store).left.items())
-    return Estimate(features, images, training, _leaving(setup, plans, pace))
+    pace = {line: paces.get(kind, usual) for line, kind in kinds.items()}
+    training = sum(left * pace[line] for line, left in steps.left.items())
+    leaving = _leaving(setup, plans, pace)
+
+    def said() -> Estimate:
+        images, decoding, features = _seeing(setup)
+        return Estimate(decoding, features, images, training, leaving)
+
+    return processes.told(said)
 
 
-def _features(setup: Setup) -> tuple[int, float]:
-    """Count the images whose features are to be computed, and the seconds that this takes."""
-    if setup.extractor is None or setup.standardise is not None:
-        return 0, 0.0
+def _seeing(setup: Setup) -> tuple[int, float, float]:
+    """Count the images that are to be decoded, or whose features are to be computed, and the seconds that each of the two takes."""
+    if setup.is_ready:
+        return 0, 0.0, 0.0
+    if setup.extractor is None:
+        images = pixels_absent(setup.splits, setup.manifest, setup.recipe, setup.store)
+        return images, images * seconds_a_decoding(setup.manifest, setup.recipe.image_size) if images else 0.0, 0.0
     images = absent(setup.extractor, ordered(setup.manifest)["content"].to_list(), setup.store)
-    return images, images * seconds_an_image(setup.extractor, setup.device) if images else 0.0
+    if not images:
+        return 0, 0.0, 0.0
+    decoding = 0.0 if setup.manifest.arrays else seconds_a_decoding(setup.manifest, setup.extractor.size)
+    # One thread decodes while the network runs on all cores, itself included.
+    network = seconds_an_image(setup.extractor, setup.device)
+    return images, 0.0, images * max(decoding * cores(), network + decoding)
+
+
+def seconds_a_decoding(manifest: Manifest, size: int | None) -> float:
+    """Measure how long an image takes to be decoded where all cores decode, on a few from all over the set.
+
+    Args:
+        manifest: of image files.
+        size: to which they are brought.
+
+    Raises:
+        BadData: one of them cannot be decoded.
+    """
+    paths = paths_of(manifest, ordered(manifest))
+    few = paths[:: max(1, len(paths) // SEEN)][:SEEN]
+    read_pixels(few[0], size)  # what the first one loads is no part of the others
+    done, begun = 0, time.perf_counter()
+    with ThreadPoolExecutor(max_workers=cores()) as pool:
+        while done < len(few) and (done == 0 or time.perf_counter() - begun < LOOK):
+            part = few[done : done + 2 * cores()]
+            list(pool.map(lambda path: read_pixels(path, size), part))
+            done += len(part)
+    return (time.perf_counter() - begun) / done
 
 
 def _leaving(setup: Setup, plans: Sequence[Plan], pace: Mapping[str, float]) -> float:
@@ -107,29 +172,58 @@ def _leaving(setup: Setup, plans: Sequence[Plan], pace: Mapping[str, float]) -> 
 
 
 def _kind(leg: Leg) -> str:
-    """Describe all that a leg's step costs: the same for all seeds. Its text, since parts are modules and compare by identity."""
-    return repr((leg.stage.objective, leg.stage.gradient, leg.stage.average, leg.stage.mixing, leg.learn, leg.net.head))
+    """Describe what a leg's step costs: the same for all seeds, and for all knobs that decide a loss's values alone.
+
+    Its text, since parts are modules and compare by identity. A criterion sees logits and no more: beside a network it costs nothing.
+    """
+    stage = leg.stage
+    objective = "" if type(stage.objective) is Supervised else repr(stage.objective)
+    streams = [(name, stream.views, stream.batch_size, stream.batch_share) for name, stream in stage.streams.items()]
+    parts = [type(part).__name__ for part in (stage.gradient, stage.average, stage.mixing)]
+    learns = [entry.pattern for entry in leg.learn]
+    return repr((objective, streams, parts, learns, leg.net.branches, leg.recipe.batch_size, leg.recipe.accumulate))
 
 
-def _paces(setup: Setup, legs: Sequence[Leg]) -> dict[str, float]:
-    """Measure seconds a step of each kind of leg, as far as the budget goes."""
+def _paces(setup: Setup, legs: dict[str, Leg], kinds: Mapping[str, str], steps: Steps) -> dict[str, float]:
+    """Measure seconds a step of each kind of leg, those that most steps are left of first, as far as the budget goes.
+
+    Several processes make their steps together, so the first says for all whether another kind is measured.
+    """
+    left: dict[str, int] = {}
+    for line, kind in kinds.items():
+        left[kind] = left.get(kind, 0) + steps.left[line]
+    examples = {kinds[line]: leg for line, leg in reversed(legs.items())}
     paces: dict[str, float] = {}
     begun = time.perf_counter()
-    for leg in legs:
-        if _kind(leg) not in paces and (not paces or time.perf_counter() - begun < BUDGET):
-            paces[_kind(leg)] = _seconds_a_step(setup, leg)
+    for kind in sorted(left, key=lambda kind: -left[kind]):
+        if not paces or (left[kind] and processes.told(lambda: time.perf_counter() - begun < BUDGET)):
+            paces[kind] = _seconds_a_step(setup, examples[kind])
     return paces
 
 
 def _seconds_a_step(setup: Setup, leg: Leg) -> float:
+    """Measure a step: reading a whole batch, and working on a few rows of it, or on all where that is soon done."""
     root = setup.root(0)
-    with threads(leg.recipe.threads):
+    with plainly(leg.recipe.threads):
         loop = make_loop(root, leg, None, setup.device)
         readers = {name: StreamReader(name, stream, root, leg, setup.device) for name, stream in leg.stage.streams.items()}
-        taken: list[float] = []
-        while len(taken) < 2 or (sum(taken) < 0.1 and len(taken) < 20):
-            begun = time.perf_counter()
-            batch, now = read_batch(readers, leg, len(taken), root.seed)
-            loop.run_step(batch, now)
-            taken.append(time.perf_counter() - begun)
-        return min(taken)
+        read_batch(readers, leg, 0, root.seed)  # draws the order of an epoch
+        reading, (batch, now) = _timed(lambda: read_batch(readers, leg, min(1, leg.steps - 1), root.seed))
+        rows = len(batch["main"])
+        least = 2 * leg.recipe.accumulate  # batch normalisation needs two rows of every stream, in each accumulated part
+        few = cut(batch, max(1, min(rows // _few_rows(setup.splits.shape), *(len(rows) // least for rows in batch.values()))))[0]
+        first, _ = _timed(lambda: loop.run_step(few, now))
+        working = min(first, _timed(lambda: loop.run_step(few, now))[0]) * rows / len(few["main"])
+        if processes.told(lambda: working < SHORT):
+            working = min(_timed(lambda: loop.run_step(batch, now))[0] for _ in range(2))
+    return reading + working
+
+
+def _few_rows(shape: Sequence[int]) -> int:
+    return 8 if len(shape) == 1 else max(2, min(8, FEW_PIXELS // (shape[0] * shape[1])))
+
+
+def _timed(work: Callable[[], T]) -> tuple[float, T]:
+    begun = time.perf_counter()
+    done = work()
+    return time.perf_counter() - begun, done

@@ -1,4 +1,4 @@
-"""From a manifest to what training sees: pixels packed once or frozen features, labels and weights as arrays, identities."""
+"""From a manifest to what training sees: labels and weights as arrays, identities, and rows that stay zeros until they are filled."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -17,7 +17,7 @@ from tailwise.data import Manifest, check_trainable, survey
 from tailwise.data.images import fit_pixels
 from tailwise.errors import BadData
 from tailwise.groups import make_groups
-from tailwise.pixels import Rows, Standardise, pack
+from tailwise.pixels import Rows, Standardise, pack, pixel_key
 from tailwise.recipe import Recipe
 from tailwise.store import Store
 from tailwise.study.extractor import Extractor, Pixels, array_pixels, image_pixels
@@ -26,30 +26,25 @@ from tailwise.training import Splits
 Progress = Callable[[int, int], None]
 
 
-def prepare(
-    manifest: Manifest,
-    recipe: Recipe,
-    store: Store,
-    groups: str | None = None,
-    progress: Progress | None = None,
-    extractor: Extractor | None = None,
-) -> Splits:
-    """Turn a manifest into arrays for training.
+def prepare(manifest: Manifest, recipe: Recipe, groups: str | None = None, extractor: Extractor | None = None) -> Splits:
+    """Turn a manifest into arrays for training; no image is decoded.
+
+    Images are not there yet: their rows are zeros, of the shape that the headers say, until `fill_pixels` or `fill_features`. Their
+    identity is made of content, shape and extractor, so it is known before.
 
     Args:
-        manifest: with a split `train`.
+        manifest: with a split `train`, and content hashes; they are made where it has none.
         recipe: says to which size images are brought.
-        store: keeps the packed pixels.
         groups: scheme of the groups, or None for the default.
-        progress: called with images decoded and in all.
-        extractor: the network whose features stand for the images. They are not computed here: rows are zeros until `fill_features`, while
-            their identity, made of content and network, is known before.
+        extractor: the network whose features stand for the images.
 
     Raises:
-        BadData: images that cannot be decoded, of several sizes without a size in the recipe, a class without training images.
+        BadData: files that are no images, images of several sizes without a size in the recipe, images in files and in arrays or in
+            arrays of several shapes, a class without training images.
     """
     check_trainable(manifest, "keep")
-    manifest = manifest.with_content(store.root / "hashes")
+    _check_one_kind(manifest)
+    manifest = manifest.with_content()
     table = ordered(manifest)
     packed: NDArray[Any]
     if extractor is not None:
@@ -58,7 +53,7 @@ def prepare(
         packed = _stack(manifest.arrays, table).astype(np.float32, copy=False)
         packed = Standardise.over(packed[_places(table, "train")])(packed) if recipe.frozen else packed
     else:
-        packed = _pack_images(manifest, table, recipe, store, progress)
+        packed = np.broadcast_to(np.uint8(0), (len(table), *_shape_of_images(manifest, table, recipe.image_size)))
     rows, contents = {}, {}
     for name in manifest.splits:
         of_split = table.filter(pl.col("split") == name)
@@ -66,6 +61,66 @@ def prepare(
         contents[name] = _contents(of_split, packed, extractor.key if extractor else "")
     counts = ClassCounts(manifest.counts("train"))
     return Splits(rows, manifest.classes, counts, make_groups(counts.real, groups), contents)
+
+
+def _check_one_kind(manifest: Manifest) -> None:
+    """Refuse what cannot be laid into one array: rows of files beside rows of arrays, arrays of several shapes."""
+    shapes = {manifest.arrays[name].shape[1:] for name in manifest.rows["container"].drop_nulls().unique()}
+    if shapes and manifest.rows["path"].is_not_null().any():
+        raise BadData(f"{manifest.name!r} has images in files and others in arrays; bring all into files with tailwise.build")
+    if len(shapes) > 1:
+        raise BadData(f"the arrays of {manifest.name!r} have rows of several shapes, {sorted(shapes)}; bring them to one")
+
+
+def _shape_of_images(manifest: Manifest, table: pl.DataFrame, size: int | None) -> tuple[int, int, int]:
+    """Say what images will be once they are decoded, (height, width, channels), by their headers alone.
+
+    Raises:
+        BadData: files that are no images; images of several sizes, and no size to bring them to.
+    """
+    if manifest.arrays:
+        height, width, *channels = next(iter(manifest.arrays.values())).shape[1:]
+        return size or height, size or width, *(channels or [1])
+    found = survey(paths_of(manifest, table))
+    if size is None and not found.same_size:
+        raise BadData(f"the images of {manifest.name!r} have several sizes; give them one with --set recipe.image_size=32")
+    width, height = found.sizes[0].tolist()
+    return size or height, size or width, found.channels
+
+
+def fill_pixels(splits: Splits, manifest: Manifest, recipe: Recipe, store: Store, progress: Progress | None = None) -> Splits:
+    """Put pixels in the place of zeros: decoded and packed once, and found in the store afterwards.
+
+    Args:
+        splits: from `prepare`, without an extractor.
+        manifest: and
+        recipe: as `prepare` had them.
+        store: keeps the packed pixels.
+        progress: called with images decoded and in all.
+
+    Raises:
+        BadData: an image that cannot be decoded, or one that is no longer what its header said; nothing is left of the others.
+    """
+    table = ordered(manifest)
+    if manifest.arrays:
+        packed = fit_pixels(_stack(manifest.arrays, table), recipe.image_size)
+    else:
+        packed = pack(paths_of(manifest, table), table["content"].to_list(), recipe.image_size, _channels(splits), store, progress)
+    if packed.shape[1:] != splits.shape:
+        raise BadData(f"the images of {manifest.name!r} have changed while they were read; run the same command again")
+    return _filled(splits, packed)
+
+
+def pixels_absent(splits: Splits, manifest: Manifest, recipe: Recipe, store: Store) -> int:
+    """Count the images that are still to be decoded: all, or none where the store has them packed; arrays are decoded already."""
+    if manifest.arrays:
+        return 0
+    key = pixel_key(ordered(manifest)["content"].to_list(), recipe.image_size, _channels(splits))
+    return 0 if store.has("pixels", key) else manifest.rows.height
+
+
+def _channels(splits: Splits) -> Literal[1, 3]:
+    return 1 if splits.shape[-1] == 1 else 3
 
 
 def fill_features(splits: Splits, features: NDArray[np.float32]) -> tuple[Splits, Standardise]:
@@ -76,8 +131,11 @@ def fill_features(splits: Splits, features: NDArray[np.float32]) -> tuple[Splits
         features: (N, D) raw features, in the order of `ordered`.
     """
     standardise = Standardise.over(features[splits.rows["train"].positions])
-    packed = standardise(features)
-    return replace(splits, rows={name: replace(rows, packed=packed) for name, rows in splits.rows.items()}), standardise
+    return _filled(splits, standardise(features)), standardise
+
+
+def _filled(splits: Splits, packed: NDArray[Any]) -> Splits:
+    return replace(splits, rows={name: replace(rows, packed=packed) for name, rows in splits.rows.items()})
 
 
 def ordered(manifest: Manifest) -> pl.DataFrame:
@@ -90,8 +148,13 @@ def pixels_of(manifest: Manifest, size: int) -> Pixels:
     table = ordered(manifest)
     if manifest.arrays:
         return array_pixels(_stack(manifest.arrays, table), size)
+    return image_pixels(paths_of(manifest, table), size)
+
+
+def paths_of(manifest: Manifest, table: pl.DataFrame) -> list[Path]:
+    """Give the files of a table's rows, in its order."""
     root = manifest.root or Path()
-    return image_pixels([root / path for path in table["path"].to_list()], size)
+    return [root / path for path in table["path"].to_list()]
 
 
 def _places(table: pl.DataFrame, split: str) -> NDArray[np.int64]:
@@ -125,14 +188,3 @@ def _stack(arrays: Mapping[str, NDArray[Any]], table: pl.DataFrame) -> NDArray[A
         mine = (table["container"] == container).fill_null(False).to_numpy()
         stacked[mine] = array[table["row"].to_numpy()[mine].astype(np.int64)]
     return stacked
-
-
-def _pack_images(manifest: Manifest, table: pl.DataFrame, recipe: Recipe, store: Store, progress: Progress | None) -> NDArray[np.uint8]:
-    if manifest.arrays:
-        return fit_pixels(_stack(manifest.arrays, table), recipe.image_size)
-    root = manifest.root or Path()
-    paths = [root / path for path in table["path"].to_list()]
-    found = survey(paths)
-    if recipe.image_size is None and not found.same_size:
-        raise BadData(f"the images of {manifest.name!r} have several sizes; give them one with --set recipe.image_size=32")
-    return pack(paths, table["content"].to_list(), recipe.image_size, found.channels, store, progress)

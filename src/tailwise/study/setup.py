@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tailwise.recipe import Recipe
 from tailwise.store import Store
 from tailwise.study.extractor import Extractor, describe_extractor, extract
 from tailwise.study.numerics import choose_device, describe_numerics
-from tailwise.study.prepare import fill_features, ordered, pixels_of, prepare
+from tailwise.study.prepare import fill_features, fill_pixels, ordered, pixels_of, prepare
 from tailwise.study.words import DataWords, TrainingWords
 from tailwise.training import Plan, Root, Splits, plan_method
 from tailwise.training.joint import forked
@@ -52,7 +53,7 @@ class Setup:
 
     Attributes:
         manifest: the data as a table.
-        splits: the data as arrays.
+        splits: the data as arrays; images, or the features that stand for them, are zeros until `ready`.
         recipe: with the user's settings, and what the network fills in.
         backbone: name of the network that is trained; `features` where a head is trained on frozen features.
         rows: methods with their settings.
@@ -60,6 +61,7 @@ class Setup:
         device: where to train.
         extractor: the network whose features are trained on, or None.
         standardise: what its features went through; None until `ready`.
+        is_ready: whether the splits hold what is trained on.
     """
 
     manifest: Manifest
@@ -71,14 +73,22 @@ class Setup:
     device: torch.device
     extractor: Extractor | None = None
     standardise: Standardise | None = None
+    is_ready: bool = False
     _plans: dict[tuple[str, int], Plan] = field(default_factory=dict, repr=False, compare=False)
+    _roots: dict[int, Root] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def root(self, seed: int) -> Root:
-        """Give the root of all runs with a seed."""
-        return Root(self.splits, self.recipe, self.backbone, seed, describe_numerics(self.device, self.recipe.threads))
+        """Give the root of all runs with a seed; its key is worked out once."""
+        if seed not in self._roots:
+            self._roots[seed] = Root(self.splits, self.recipe, self.backbone, seed, self._numerics)
+        return self._roots[seed]
+
+    @cached_property
+    def _numerics(self) -> dict[str, str]:
+        return describe_numerics(self.device, self.recipe.threads)  # asks for versions, which are files
 
     def plan(self, row: Row, seed: int) -> Plan:
-        """Plan a row, once: the plan does not change when features are filled in."""
+        """Plan a row, once: the plan does not change when pixels or features are filled in."""
         if (row.typed, seed) not in self._plans:
             self._plans[row.typed, seed] = plan_method(self.root(seed), row.method, row.modifiers)
         return self._plans[row.typed, seed]
@@ -89,18 +99,23 @@ class Setup:
         return f"frozen {self.extractor.network}" if self.extractor else self.backbone
 
     def ready(self, progress: Callable[[int, int], None] | None = None) -> Setup:
-        """Give the setup with frozen features computed: the one thing that may take long before training.
+        """Give the setup with images decoded, or frozen features computed: all that may take long before training.
 
         Args:
             progress: called with images done and in all.
+
+        Raises:
+            BadData: an image that cannot be decoded.
         """
-        if self.extractor is None or self.standardise is not None:
+        if self.is_ready:
             return self
+        if self.extractor is None:
+            return replace(self, splits=fill_pixels(self.splits, self.manifest, self.recipe, self.store, progress), is_ready=True)
         contents = ordered(self.manifest)["content"].to_list()
         pixels = pixels_of(self.manifest, self.extractor.size)
         features = extract(self.extractor, pixels, contents, self.store, self.device, progress)
         splits, standardise = fill_features(self.splits, features)
-        return replace(self, splits=splits, standardise=standardise)
+        return replace(self, splits=splits, standardise=standardise, is_ready=True)
 
 
 def make_setup(
@@ -109,10 +124,9 @@ def make_setup(
     data: DataWords = DataWords(),
     training: TrainingWords = TrainingWords(),
     store: Store | None = None,
-    progress: Callable[[int, int], None] | None = None,
     all_data: bool = False,
 ) -> Setup:
-    """Check all words and prepare the data; nothing is trained or written but the store's pixels.
+    """Check all words and prepare the data; no image is decoded, nothing is trained, and nothing written but hashes of files.
 
     Args:
         source: a manifest, a name, a folder or a file.
@@ -120,11 +134,10 @@ def make_setup(
         data: how the source is read.
         training: how is trained.
         store: of states, pixels and features; None for the default one.
-        progress: called with images decoded and in all.
         all_data: whether every image is a training image, and nothing is measured.
 
     Returns:
-        The setup; where features are frozen they are still to be computed, by `ready`.
+        The setup; images are still to be decoded, and frozen features computed, by `ready`.
 
     Raises:
         TailwiseError: one line on the first thing that does not fit.
@@ -133,16 +146,16 @@ def make_setup(
     if training.threads is not None:
         recipe = with_second(recipe, threads=training.threads)
     device, store = choose_device(training.device), store or Store()
-    manifest = make_manifest(source, data, all_data).with_content(store.root / "hashes")
+    manifest = make_manifest(source, data, all_data).with_content(store.shelf("hashes"))
     if not all_data and manifest.splits == ("train",):
         raise BadData(f"{manifest.name!r} has neither val nor test images, so nothing could be measured; make them with --split 80/10/10")
     if not any(setting.startswith("recipe.batch_size") for setting in training.settings):
         recipe = recipe.fit_batch(sum(manifest.counts()))
     backbone, recipe, extractor = choose_network(training.net, recipe, manifest.kind, device)
-    splits = prepare(manifest, recipe, store, data.groups, progress, extractor)
+    splits = prepare(manifest, recipe, data.groups, extractor)
     with forked(0, "check"):  # the caller's generator is not ours to draw from
         check_takes(build(resolve(Net(), backbone), splits.shape, len(splits.classes)), splits.shape)
-    setup = Setup(manifest, splits, recipe, backbone, tuple(rows), store, device, extractor)
+    setup = Setup(manifest, splits, recipe, backbone, tuple(rows), store, device, extractor, is_ready=manifest.kind == "features")
     for row in rows:
         setup.plan(row, 0)
     return setup

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tailwise import processes
 from tailwise.store import Store
 from tailwise.training.plan import Plan
-from tailwise.training.sentences import describe, stage_sentence
+from tailwise.training.sentences import line_sentence
 from tailwise.training.states import stored_steps
 
 
@@ -46,7 +47,7 @@ def count_steps(plans: Iterable[Plan], store: Store) -> Steps:
     for plan in plans:
         for leg in plan.legs:
             longest[leg.line] = max(longest.get(leg.line, 0), leg.stop)
-    stored = {line: max((s for s in stored_steps(store, line) if s <= stop), default=0) for line, stop in longest.items()}
+    stored = processes.told(lambda: {line: _stored(store, line, stop) for line, stop in longest.items()})
     return Steps(
         alone=sum(plan.steps for plan in plans),
         shared=sum(longest.values()),
@@ -54,6 +55,28 @@ def count_steps(plans: Iterable[Plan], store: Store) -> Steps:
         left={line: stop - stored[line] for line, stop in longest.items()},
         undecided=any(plan.decided_by_results for plan in plans),
     )
+
+
+def _stored(store: Store, line: str, stop: int) -> int:
+    """Give the last step of a line, at most `stop`, whose state is stored."""
+    return max((step for step in stored_steps(store, line) if step <= stop), default=0)
+
+
+@dataclass(frozen=True)
+class End:
+    """A row whose training ends on a line.
+
+    Attributes:
+        row: its text.
+        step: of the line.
+        corrected: whether something is done to its predictions afterwards.
+        undecided: whether stages follow that are decided by results.
+    """
+
+    row: str
+    step: int
+    corrected: bool
+    undecided: bool
 
 
 @dataclass
@@ -64,14 +87,16 @@ class Branch:
         sentence: what is trained on it.
         steps: that it is trained for, as far as the longest of its stages asks.
         at: step of the line before at which it begins.
-        ends: what ends on it: (step of the line, row and what is done to its predictions).
+        goes_on: whether its clock goes on from there.
+        ends: rows that end on it.
         children: lines that begin on it.
     """
 
     sentence: str
     steps: int
     at: int
-    ends: list[tuple[int, str]]
+    goes_on: bool
+    ends: list[End]
     children: list[Branch]
 
 
@@ -82,14 +107,24 @@ def make_branches(plans: Mapping[str, Plan]) -> list[Branch]:
     for row, plan in plans.items():
         for leg in plan.legs:
             if leg.line not in lines:
-                lines[leg.line] = Branch(stage_sentence(leg), leg.stop, leg.parent[1] if leg.parent else 0, [], [])
+                at = leg.parent[1] if leg.parent else 0
+                lines[leg.line] = Branch(line_sentence(leg), leg.stop, at, leg.stage.start.clock == "continue", [], [])
                 (lines[leg.parent[0]].children if leg.parent else roots).append(lines[leg.line])
             elif leg.stop > lines[leg.line].steps:
-                lines[leg.line].sentence, lines[leg.line].steps = stage_sentence(leg), leg.stop
-        more = [describe(plan.posthoc)] if plan.posthoc is not None else []
-        more += ["then decided by results"] if plan.decided_by_results else []
-        lines[plan.legs[-1].line].ends.append((plan.legs[-1].stop, ", ".join([row, *more])))
+                lines[leg.line].sentence, lines[leg.line].steps = line_sentence(leg), leg.stop
+        last = plan.legs[-1]
+        lines[last.line].ends.append(End(row, last.stop, plan.posthoc is not None, plan.decided_by_results))
     return roots
+
+
+def count_lines(branches: Iterable[Branch]) -> int:
+    """Count the lines of a tree."""
+    return sum(1 + count_lines(branch.children) for branch in branches)
+
+
+def rows_on(branches: Iterable[Branch]) -> int:
+    """Count the rows that end on a tree's lines."""
+    return sum(len(branch.ends) + rows_on(branch.children) for branch in branches)
 
 
 @dataclass(frozen=True)
