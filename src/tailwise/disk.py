@@ -68,14 +68,14 @@ def whole_folder(final: Path, fill: Callable[[Path], None]) -> Path:
 def replace_folder(final: Path, fill: Callable[[Path], None]) -> Path:
     """Make a folder that takes the place of another; the old one stands until the new one is whole.
 
-    No single rename puts one folder in the place of another, so the old one is put aside first, as `NAME.replaced-...`. Killed between
+    No single rename puts one folder in the place of another, so the old one is put aside first, as `NAME.replaced-` and 32 digits that nobody types. Killed between
     the two renames, it stands there whole and nothing stands under its name, until the next call, or `put_back`, puts that right.
     """
     put_back(final)
     if not final.exists():
         return whole_folder(final, fill)
     with _pending_folder(final, fill) as pending:
-        aside = final.with_name(f"{final.name}{ASIDE}{uuid.uuid4().hex[:8]}")
+        aside = final.with_name(f"{final.name}{ASIDE}{uuid.uuid4().hex}")
         final.rename(aside)
         try:
             pending.rename(final)
@@ -88,7 +88,7 @@ def replace_folder(final: Path, fill: Callable[[Path], None]) -> Path:
 
 def put_back(final: Path) -> None:
     """Put right what a replacing left that was killed: the old folder gets its name back, or goes where the new one stands."""
-    for aside in sorted(final.parent.glob(f"{glob.escape(final.name)}{ASIDE}{'[0-9a-f]' * 8}")):
+    for aside in sorted(final.parent.glob(f"{glob.escape(final.name)}{ASIDE}{'[0-9a-f]' * 32}")):
         with writing(final):
             doomed = final.with_name(_pending_name(final)) if final.exists() else None
             aside.rename(doomed or final)

@@ -32,6 +32,9 @@ RECENT_SECONDS = 3600.0
 
 REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 SEAL, SIZE = "seal.json", "size"
+CARDS = {SEAL, "state.json"}
+"""A folder with one of these is ours; any other in the store's place is somebody's, and never deleted."""
+
 KINDS = {
     "states": "a state",
     "pixels": "decoded images",
@@ -329,7 +332,7 @@ class Store:
         return {p.name: _bytes(p) for p in kinds if p.name != "locks"}
 
     def things(self) -> Iterator[Thing]:
-        """List what can be deleted; what is being written is not among it."""
+        """List what can be deleted: nothing that is being written, and nothing without our seal, whatever folder the root is."""
         root = self._places[0]
         for line in _folders(root / "states"):
             for state in _folders(Path(line)):
@@ -393,9 +396,11 @@ def _folders(place: Path) -> list[os.DirEntry[str]]:
 
 
 def _thing(kind: str, key: str, folder: os.DirEntry[str]) -> Iterator[Thing]:
-    """Give a thing; nothing where another process was quicker to delete it."""
+    """Give a thing; nothing where another process was quicker to delete it, or where it is not ours."""
     with contextlib.suppress(OSError, ValueError), os.scandir(folder) as inside:
         files = {entry.name: entry for entry in inside}
+        if not files.keys() & CARDS:
+            return
         size = files.get(SIZE)
         counted = sum(entry.stat().st_size for entry in files.values()) if size is None else int(Path(size).read_text())
         yield Thing(kind, key, Path(folder), counted, folder.stat().st_mtime, "inner" in files)

@@ -35,6 +35,7 @@ def put(store: Store, kind: str, key: str, days: float = 0.0) -> Path:
     place = store.path(kind, key, "000000001" if kind == "states" else "")
     place.mkdir(parents=True)
     (place / "data").write_bytes(b"x" * 1000)
+    (place / ("state.json" if kind == "states" else "seal.json")).touch()
     for folder in {place, store.path(kind, key)}:
         age(folder, days)
     return place

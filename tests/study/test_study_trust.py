@@ -466,7 +466,7 @@ def test_a_lost_table_of_splits_is_written_again(sound, capsys, monkeypatch):
 def test_a_replaced_run_that_a_kill_left_aside_is_put_back(capsys):
     words = ["train", *DIGITS, *FAST, "--out", "run"]
     assert command(words) == 0
-    Path("run").rename("run.replaced-0a1b2c3d")  # killed between the two renames of --force
+    Path("run").rename(f"run.replaced-{'0a1b2c3d' * 4}")  # killed between the two renames of --force
     assert command([*words, "--seed", "1"]) == 2
     assert "holds another run" in capsys.readouterr().err
     assert Path("run/run.json").is_file()

@@ -32,6 +32,8 @@ def keep(store: Store, kind: str, *key: str, size: int = 100_000, age: float = 0
 
     def write(folder: Path) -> None:
         fill(size)(folder)
+        if kind == "states":
+            (folder / "state.json").touch()
         if inner:
             (folder / "inner").touch()
 
@@ -248,6 +250,7 @@ from tailwise.disk import whole_folder
 from tailwise.store import Store
 def fill(folder):
     (folder / "data").write_text("made")
+    (folder / "state.json").touch()
 store = Store(Path(sys.argv[1]))
 for _ in range(2):
     with store.lock("pixels", "old"):
@@ -343,3 +346,14 @@ def test_what_the_store_keeps_is_whole_or_not_there_after_a_power_cut(tmp_path):
     assert len(set(disk.left("store/scores/s.json"))) == 3
     last = (tmp_path / "store" / "scores" / "s.json").read_bytes()
     assert disk.left("store/scores/s.json")[-2:] == [last, last]
+
+
+def test_what_is_not_ours_is_never_counted_or_deleted_wherever_the_store_is(tmp_path):
+    store = Store(tmp_path, limit=1)
+    for place in ("files/holiday", "pixels/art", "states/idaho/boise"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "picture.jpg").write_bytes(b"x" * 1000)
+    keep(store, "pixels", "ours", age=9 * HOUR)
+    store.trim()
+    assert standing(store) == set()
+    assert len(list(tmp_path.rglob("picture.jpg"))) == 3
