@@ -19,8 +19,8 @@ from typing import NamedTuple
 import pytest
 from rich.console import Console
 
-from tailwise.catalogue import ENTRY_POINTS
 from tailwise.cli import run, tables
+from tailwise.registry import ENTRY_POINTS
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(DOCS.glob("*.md"))

@@ -126,7 +126,7 @@ def test_every_option_named_in_the_prose_is_in_some_help(capsys):
 
 
 def test_every_name_in_the_prose_is_in_the_catalogue_or_shown():
-    from tailwise.catalogue import names
+    from tailwise.registry import names
 
     known = {*names("method"), *names("recipe")}
     shown = {word for _, output in SHOWN for word in re.findall(r"[\w.-]+", output)}

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tailwise.catalogue import Row, load, parse_row
 from tailwise.counts import ClassCounts
 from tailwise.groups import thirds
 from tailwise.knobs import with_knobs
 from tailwise.pixels import Rows
 from tailwise.recipe import Recipe
+from tailwise.registry import Row, load, parse_row
 from tailwise.store import Store
 from tailwise.study.runs import apply_posthoc
 from tailwise.training import Outcome, Root, RunSettings, Splits, run_method

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tailwise.catalogue import Entry, Row, entries, load_file, parse_modifier, parse_row, parse_rows
 from tailwise.data import NAMES, Manifest, write_folder
 from tailwise.data import read as read_data
 from tailwise.data.describe import Description, describe
@@ -17,6 +16,7 @@ from tailwise.evaluation import Summary
 from tailwise.method import Method
 from tailwise.models import NETWORKS
 from tailwise.posthoc.foreign import adjust as adjust
+from tailwise.registry import Entry, Row, entries, load_file, parse_modifier, parse_row, parse_rows
 from tailwise.store import Store
 from tailwise.study.compare import Study
 from tailwise.study.compare import compare as run_comparison

@@ -68,8 +68,8 @@ def whole_folder(final: Path, fill: Callable[[Path], None]) -> Path:
 def replace_folder(final: Path, fill: Callable[[Path], None]) -> Path:
     """Make a folder that takes the place of another; the old one stands until the new one is whole.
 
-    No single rename puts one folder in the place of another, so the old one is put aside first, as `NAME.replaced-` and 32 digits that nobody types. Killed between
-    the two renames, it stands there whole and nothing stands under its name, until the next call, or `put_back`, puts that right.
+    No single rename puts one folder in the place of another, so the old one is put aside first, as `NAME.replaced-` and 32 digits
+    that nobody types. Killed between the two renames, the old one has no other name: the next call, or `put_back`, puts that right.
     """
     put_back(final)
     if not final.exists():

@@ -288,7 +288,7 @@ class Method(Knobbed):
     @classmethod
     def from_text(cls, text: str) -> Method:
         """Read a method as a user types it, for knobs that are methods."""
-        from tailwise.catalogue import parse_method
+        from tailwise.registry import parse_method
 
         return parse_method(text)
 

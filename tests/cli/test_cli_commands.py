@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tailwise.catalogue import entries
 from tailwise.cli import COMMANDS, run
+from tailwise.registry import entries
 
 FAST = ["--recipe", "demo", "--set", "recipe.epochs=2", "--set", "recipe.second.epochs=1"]
 DIGITS = ["digits", "--split", "50/10/40", "--tail", "exponential:20"]

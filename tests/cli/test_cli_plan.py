@@ -13,9 +13,9 @@ from PIL import Image
 from rich.console import Console
 
 import tailwise as tw
-from tailwise.catalogue import entries
 from tailwise.cli import run, tables
 from tailwise.data import images
+from tailwise.registry import entries
 from tailwise.store import Store
 from tailwise.study import estimate, numerics, setup, tree
 from tailwise.study.compare import compare
@@ -172,7 +172,7 @@ def test_a_dry_run_reads_plans_and_lists_each_thing_once(tmp_path, capsys, count
     assert counted["measured"] == 2  # what learns everything, what learns a head
     assert listed["steps_stored"] == 0
 
-    from tailwise.catalogue import parse_rows
+    from tailwise.registry import parse_rows
 
     made = make_setup(source, parse_rows("ce"), DataWords(), TrainingWords("quick", "resnet8", ("recipe.image_size=8",)))
     made.ready()
@@ -183,7 +183,7 @@ def test_a_dry_run_reads_plans_and_lists_each_thing_once(tmp_path, capsys, count
 
 
 def test_what_stands_is_found_without_decoding(tmp_path, capsys, counted):
-    from tailwise.catalogue import parse_rows
+    from tailwise.registry import parse_rows
 
     source = photos(tmp_path / "photos", classes=3, each=12)
     words = TrainingWords("quick", "resnet8", ("recipe.image_size=8", "recipe.epochs=1"))

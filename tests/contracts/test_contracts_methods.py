@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from tailwise.catalogue import entries, find, load, parse_method, parse_modifier, parse_row
 from tailwise.errors import Clash
 from tailwise.knobs import knobs
 from tailwise.method import Method
+from tailwise.registry import entries, find, load, parse_method, parse_modifier, parse_row
 from tailwise.training import Root, plan_method
 from toy import toy_recipe, toy_splits
 

@@ -19,7 +19,6 @@ from torch.nn.functional import cross_entropy
 
 from surroundings import draw_from_all, untouched
 from tailwise import losses, mixing, optim, posthoc, samplers
-from tailwise.catalogue import Row, entries, parse_row
 from tailwise.errors import Clash
 from tailwise.losses import CrossEntropyLoss
 from tailwise.method import About, Card, Method, Net, Stage, Stream
@@ -28,6 +27,7 @@ from tailwise.models import NETWORKS, Branches, build, describe, empty_body, fro
 from tailwise.objective import Batch, Clock, Criterion, Objective, Sample, Term
 from tailwise.pixels import Normalise, Rows, View, augment
 from tailwise.posthoc import Scores
+from tailwise.registry import Row, entries, parse_row
 from tailwise.samplers import ClassBalancedSampler
 from tailwise.training import Outcome, Root, Splits, plan_method
 from tailwise.training.line import make_loop

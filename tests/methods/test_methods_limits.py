@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from tailwise.catalogue import parse_row
 from tailwise.method import Stage
+from tailwise.registry import parse_row
 from toy import toy_recipe, toy_splits
 
 pytestmark = pytest.mark.limit

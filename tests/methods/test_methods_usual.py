@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from tailwise.catalogue import parse_row
 from tailwise.errors import Clash
 from tailwise.losses import CrossEntropyLoss, LDAMLoss
 from tailwise.method import About, Method, Net, Stage
 from tailwise.mixing import Mixup
 from tailwise.modifiers.mixup import WithMixup
 from tailwise.objective import Objective, Term
+from tailwise.registry import parse_row
 from tailwise.training import Root, plan_method
 from toy import toy_recipe, toy_splits
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import tailwise as tw
-from tailwise.catalogue import parse_rows
+from tailwise.registry import parse_rows
 from tailwise.store import Store
 from tailwise.study.compare import Study, plan_study
 from tailwise.study.setup import make_setup

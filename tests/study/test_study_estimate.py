@@ -14,9 +14,9 @@ from torch.nn.functional import cross_entropy
 
 import tailwise as tw
 from photos import paint, pixels
-from tailwise.catalogue import parse_rows
 from tailwise.method import Card, Method, Stage, Stream
 from tailwise.objective import Objective, Term
+from tailwise.registry import parse_rows
 from tailwise.store import Store
 from tailwise.study import estimate as estimate_module
 from tailwise.study.compare import compare, plan_study

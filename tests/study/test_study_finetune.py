@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import tailwise as tw
-from tailwise.catalogue import parse_rows
 from tailwise.evaluation import macro_accuracy
 from tailwise.models import frozen_body
+from tailwise.registry import parse_rows
 from tailwise.store import Store
 from tailwise.study.predict import RunModel
 from tailwise.study.setup import Setup, make_setup

@@ -13,10 +13,10 @@ from PIL import Image
 
 import tailwise as tw
 from photos import COUNTS, paint, pixels, random_weights
-from tailwise.catalogue import parse_rows
 from tailwise.data.images import read_pixels
 from tailwise.errors import BadData
 from tailwise.models.names import find_weights, parse
+from tailwise.registry import parse_rows
 from tailwise.store import Store
 from tailwise.study import extractor as frozen_module
 from tailwise.study.extractor import absent, describe_extractor, extract

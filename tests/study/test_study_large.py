@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from tailwise.catalogue import parse_rows
 from tailwise.cli import run
+from tailwise.registry import parse_rows
 from tailwise.study import tree
 from tailwise.study.setup import Setup, make_setup
 from tailwise.study.words import DataWords, TrainingWords
@@ -41,7 +41,7 @@ def look():
 
 EPOCHS = """
 from dataclasses import replace
-from tailwise.catalogue import parse_row
+from tailwise.registry import parse_row
 from tailwise.method import Best, Stage, Stream
 from tailwise.store import Store
 from tailwise.training import Root, RunSettings, run_method
@@ -70,7 +70,7 @@ print(json.dumps(seen))
 
 RUNS = """
 import numpy as np
-from tailwise.catalogue import parse_rows
+from tailwise.registry import parse_rows
 from tailwise.data import from_arrays
 from tailwise.store import Store
 from tailwise.study.compare import compare

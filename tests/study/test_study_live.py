@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from photos import paint
-from tailwise.catalogue import parse_rows
 from tailwise.errors import OutputExists, Stopped
+from tailwise.registry import parse_rows
 from tailwise.store import Store
 from tailwise.study.cleaning import clean, needless, things
 from tailwise.study.live import KEPT, Needs, announce, announced, announcements, dear, needs_of, withdraw

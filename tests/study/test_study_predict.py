@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 
 import tailwise as tw
 from photos import paint, random_weights
-from tailwise.catalogue import parse_row
 from tailwise.errors import BadData, BadValue
+from tailwise.registry import parse_row
 from tailwise.store import Store
 from tailwise.study.predict import RunModel, find_images, predict
 from tailwise.study.runs import Run

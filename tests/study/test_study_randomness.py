@@ -20,8 +20,8 @@ import surroundings
 import tailwise as tw
 from photos import paint
 from surroundings import untouched
-from tailwise.catalogue import parse_rows
 from tailwise.cli import COMMANDS, run
+from tailwise.registry import parse_rows
 from tailwise.store import Store
 from tailwise.study.setup import make_setup
 from tailwise.study.words import DataWords, TrainingWords

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tailwise.catalogue import parse_row
 from tailwise.counts import ClassCounts
 from tailwise.evaluation import Predictions, SplitPredictions
 from tailwise.groups import make_groups
+from tailwise.registry import parse_row
 from tailwise.study.recommend import WITHOUT_VAL, describe_choice, recommend
 from tailwise.study.runs import Run
 

@@ -12,9 +12,9 @@ from PIL import Image
 
 import tailwise as tw
 from photos import paint
-from tailwise.catalogue import load, parse_rows
 from tailwise.data import Manifest, images
 from tailwise.errors import BadData
+from tailwise.registry import load, parse_rows
 from tailwise.store import Store
 from tailwise.study.compare import compare, study_key
 from tailwise.study.runs import execute

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from study.shells import Shell, Start, shells, until
-from tailwise.catalogue import parse_rows
 from tailwise.disk import PENDING
+from tailwise.registry import parse_rows
 from tailwise.store import Store
 from tailwise.study.compare import plan_study
 from tailwise.study.runs import run_key

@@ -124,7 +124,7 @@ def test_a_helper_that_is_imported_inside_a_function_is_refused(own_place, capsy
 
 
 def test_describing_code_imports_nothing(tmp_path, monkeypatch):
-    from tailwise.catalogue import load_file
+    from tailwise.registry import load_file
 
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "far").mkdir()
@@ -138,7 +138,7 @@ def test_describing_code_imports_nothing(tmp_path, monkeypatch):
 
 
 def test_modules_of_others_in_the_files_folder_stay_loaded(tmp_path, monkeypatch):
-    from tailwise.catalogue import load_file
+    from tailwise.registry import load_file
 
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "somebodys_module.py").write_text("value = 1\n")
@@ -221,7 +221,7 @@ def test_real_counts_are_in_the_key_and_generated_rows_are_shown():
     of_class = (pl.col("label") == 0) & (pl.col("split") == "train")
     generated = data.rows.with_columns(source=pl.when(of_class).then(pl.lit("generated")).otherwise(pl.lit("real")))
     filled = data.replace("made some of them", rows=generated)
-    from tailwise.catalogue import parse_rows
+    from tailwise.registry import parse_rows
     from tailwise.study.setup import make_setup
     from tailwise.study.words import DataWords, TrainingWords
 
@@ -336,7 +336,7 @@ def test_only_folders_that_carry_our_card_are_deleted(monkeypatch, capsys):
 
 def test_a_comparison_whose_folder_another_one_replaced_leaves_nothing_there(tmp_path):
     words = {"seeds": 1, "recipe": "demo", "settings": ["recipe.epochs=1"], "out": tmp_path / "study"}
-    from tailwise.catalogue import parse_rows
+    from tailwise.registry import parse_rows
     from tailwise.study.compare import compare
     from tailwise.study.setup import make_setup
     from tailwise.study.words import TrainingWords
@@ -553,7 +553,7 @@ def test_averages_of_a_class_without_rows_are_not_a_point():
 
 
 def test_every_row_has_a_key_of_its_own():
-    from tailwise.catalogue import parse_rows
+    from tailwise.registry import parse_rows
     from tailwise.study.runs import run_key
     from tailwise.study.setup import make_setup
     from tailwise.study.words import DataWords, TrainingWords
@@ -585,8 +585,8 @@ def test_of_equal_epochs_the_first_is_the_best(tmp_path):
 
 @pytest.mark.parametrize("kind", ["arrays", "files"])
 def test_a_row_keeps_its_own_pixels_and_label_whatever_the_order_of_the_table(tmp_path, kind):
-    from tailwise.catalogue import load
     from tailwise.data import from_arrays, read
+    from tailwise.registry import load
     from tailwise.study.prepare import fill_pixels, prepare
 
     pictures = (np.arange(12)[:, None, None, None] * 20 + np.zeros((12, 4, 4, 3))).astype(np.uint8)

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from tailwise.catalogue import parse_row
 from tailwise.counts import ClassCounts
 from tailwise.groups import make_groups
 from tailwise.optim import SGD, Cosine, Steps
 from tailwise.pixels import Rows
 from tailwise.pixels.augment import PadCrop
 from tailwise.recipe import Recipe
+from tailwise.registry import parse_row
 from tailwise.store import Store
 from tailwise.training import Outcome, Plan, Root, RunSettings, Splits, plan_method, run_method
 from training import seam_objectives as seams

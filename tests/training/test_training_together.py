@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tailwise.catalogue import entries, load
+from tailwise.registry import entries, load
 from tailwise.store import Store
 from training import together_runs
 from training.together_runs import CASES, FLOAT32, LONG_ROWS, OWN, STOPPED

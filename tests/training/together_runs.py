@@ -22,13 +22,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from tailwise import processes
-from tailwise.catalogue import entries, parse_row
 from tailwise.method import About, Stage, Stream
 from tailwise.mixing import Mixup
 from tailwise.objective import Batch, Clock, Objective, Term
 from tailwise.optim import SGD, Constant
 from tailwise.pixels import View
 from tailwise.recipe import Recipe
+from tailwise.registry import entries, parse_row
 from tailwise.store import Store
 from tailwise.training import Outcome, modes
 from training import seam_objectives as seams

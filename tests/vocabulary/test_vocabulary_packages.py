@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tailwise.catalogue import entries, load
 from tailwise.cli import run
+from tailwise.registry import entries, load
 
 METHOD = """
 from dataclasses import dataclass

@@ -4,12 +4,12 @@ import dataclasses
 
 import pytest
 
-from tailwise.catalogue import entries, load
 from tailwise.errors import BadValue
 from tailwise.method import Learn
 from tailwise.optim import SGD, AdamW, Constant, Cosine, Steps
 from tailwise.pixels.augment import ColourJitter, Flip, PadCrop, ResizedCrop
 from tailwise.recipe import Recipe
+from tailwise.registry import entries, load
 from tailwise.specification import spec
 
 NAMES = list(entries("recipe"))

@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from tailwise.catalogue import load_file
 from tailwise.counts import SHOWN
 from tailwise.errors import NoSpecification
 from tailwise.losses import BalancedSoftmaxLoss, ClassWeighted, CrossEntropyLoss, LDAMLoss
 from tailwise.method import Net, Stage
 from tailwise.optim import SGD
+from tailwise.registry import load_file
 from tailwise.samplers import ClassBalancedSampler
 from tailwise.specification import UNDECIDED, awaits_shown, canonical, code_digest, fill_shown, fresh, key_of, room_digest, spec
 

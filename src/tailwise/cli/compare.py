@@ -53,8 +53,8 @@ def compare(
     check_names(data, methods, training.recipe)
     several(training)
 
-    from tailwise.catalogue import parse_rows
     from tailwise.cli.tables import print_json
+    from tailwise.registry import parse_rows
     from tailwise.study.setup import make_setup
 
     setup = make_setup(data, parse_rows(methods), reading, training)

@@ -20,9 +20,9 @@ def demo(*, out: Path | None = None, force: bool = False, json: bool = False) ->
     json
         Print the table and what sharing saved as JSON.
     """
-    from tailwise.catalogue import parse_rows
     from tailwise.cli.compare import print_study, run_study, study_record
     from tailwise.cli.tables import console, print_json, say
+    from tailwise.registry import parse_rows
     from tailwise.study.places import default_study
     from tailwise.study.setup import make_setup
     from tailwise.study.words import DataWords, TrainingWords

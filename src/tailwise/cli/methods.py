@@ -13,7 +13,7 @@ def methods(*, json: bool = False) -> None:
     """
     from dataclasses import asdict
 
-    from tailwise.catalogue import entries
+    from tailwise.registry import entries
 
     if json:
         from tailwise.cli.tables import print_json

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from tailwise.catalogue import expand, find
 from tailwise.data.names import ACCEPTED, NAMES
 from tailwise.errors import BadData, UnknownName
+from tailwise.registry import expand, find
 from tailwise.study.words import DataWords, TrainingWords
 
 Reading = Annotated[DataWords | None, Parameter(name="*")]

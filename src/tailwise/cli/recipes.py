@@ -11,7 +11,7 @@ def recipes(*, json: bool = False) -> None:
     json
         Print the list as JSON.
     """
-    from tailwise.catalogue import entries, load
+    from tailwise.registry import entries, load
 
     listed = []
     for name in entries("recipe"):
@@ -41,6 +41,6 @@ def load_doc(name: str) -> str | None:
     """Give the first words of a recipe's file."""
     import importlib
 
-    from tailwise.catalogue import find
+    from tailwise.registry import find
 
     return importlib.import_module(find("recipe", name).module).__doc__

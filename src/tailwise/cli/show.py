@@ -36,7 +36,7 @@ def describe(name: str) -> dict[str, Any]:
     Raises:
         UnknownName: nothing has it.
     """
-    from tailwise.catalogue import entries, find, load, load_file, names
+    from tailwise.registry import entries, find, load, load_file, names
 
     if name.endswith(".py"):
         return _describe_card("method", name, load_file(name))

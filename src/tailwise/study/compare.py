@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from tailwise import processes
-from tailwise.catalogue import Row
 from tailwise.disk import whole_file, write_json
 from tailwise.errors import BadValue
 from tailwise.evaluation import Predictions, Summary
 from tailwise.records import STUDY, plain
+from tailwise.registry import Row
 from tailwise.specification import key_of
 from tailwise.study.claim import CARD, check_ours, claim, damaged_files, drop_replaced, read_study
 from tailwise.study.live import announced, needs_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tailwise import processes
-from tailwise.catalogue import Row
+from tailwise.registry import Row
 from tailwise.study.setup import Setup
 from tailwise.study.tree import count_steps
 from tailwise.training import plan_method

@@ -21,10 +21,10 @@ from typing import Literal
 import msgspec
 
 from tailwise import processes
-from tailwise.catalogue import Row
 from tailwise.disk import json_bytes, whole_file
 from tailwise.errors import OutputExists, TailwiseError
 from tailwise.pixels.packed import pixel_key
+from tailwise.registry import Row
 from tailwise.store import Store
 from tailwise.study.extractor import Extractor, chunk_keys
 from tailwise.study.prepare import ordered

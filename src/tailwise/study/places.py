@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tailwise.catalogue import Row
+from tailwise.registry import Row
 from tailwise.study.compare import study_key
 from tailwise.study.runs import run_key, slug
 from tailwise.study.setup import Setup

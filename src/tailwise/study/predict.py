@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tailwise.catalogue import Row
 from tailwise.data.images import survey
 from tailwise.data.walk import Tally, image_paths
 from tailwise.errors import BadData, BadValue
 from tailwise.pixels import Normalise
 from tailwise.posthoc import Scores
+from tailwise.registry import Row
 from tailwise.study.extractor import forward, image_pixels, read_extractor
 from tailwise.study.numerics import choose_device
 from tailwise.study.rebuild import rebuild

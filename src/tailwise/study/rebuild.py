@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from tailwise.catalogue import Row, load, parse_modifier, parse_row, split_outside
 from tailwise.errors import BadData, BadValue, UnknownName
 from tailwise.evaluation import Predictions
 from tailwise.pixels import Rows
 from tailwise.posthoc import PostHoc
+from tailwise.registry import Row, load, parse_modifier, parse_row, split_outside
 from tailwise.study.runs import WEIGHTS, Run
 from tailwise.study.tensors import fill, read_tensors
 from tailwise.training import Root, Splits, plan_method

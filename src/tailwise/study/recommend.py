@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tailwise.catalogue import with_settled
 from tailwise.evaluation import Cell
+from tailwise.registry import with_settled
 from tailwise.study.runs import Run, summarise_runs
 
 WITHOUT_VAL = (

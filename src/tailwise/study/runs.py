@@ -15,13 +15,13 @@ import msgspec
 from safetensors.torch import save as save_tensors
 
 from tailwise import processes
-from tailwise.catalogue import Row
 from tailwise.disk import PENDING, check_writable, json_bytes, put_back, replace_folder, whole_folder
 from tailwise.errors import BadData, OutputExists
 from tailwise.evaluation import Evaluation, Measured, Predictions, SplitPredictions, Summary, evaluate, summarise
 from tailwise.method import Net
 from tailwise.posthoc import PostHoc, Scores
 from tailwise.records import RUN, plain, read_record
+from tailwise.registry import Row
 from tailwise.specification import key_of, spec
 from tailwise.study.extractor import extractor_bytes
 from tailwise.study.live import announced, dear, needs_of

@@ -11,13 +11,13 @@ from typing import Any
 import polars as pl
 import torch
 
-from tailwise.catalogue import Row, apply_settings, load
 from tailwise.data import Manifest, check_trainable, read, split, thin
 from tailwise.errors import BadData, Clash
 from tailwise.method import Learn, Net
 from tailwise.models import build, check_takes, is_pretrained, preprocessing, pretrained_name, resolve
 from tailwise.pixels import Normalise, Standardise
 from tailwise.recipe import Recipe
+from tailwise.registry import Row, apply_settings, load
 from tailwise.store import Store
 from tailwise.study.extractor import Extractor, describe_extractor, extract
 from tailwise.study.numerics import choose_device, describe_numerics

@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 from tailwise import processes
-from tailwise.catalogue import Row
+from tailwise.registry import Row
 from tailwise.store import Store
 from tailwise.training import Plan, RunSettings
 from tailwise.training.states import stored_steps

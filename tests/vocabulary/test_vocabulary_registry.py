@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tailwise.catalogue import (
+from tailwise.errors import BadData, BadValue, Clash, TailwiseError, UnknownName
+from tailwise.method import Method, Modifier
+from tailwise.recipe import Recipe
+from tailwise.registry import (
     Row,
     apply_settings,
     entries,
@@ -21,9 +24,6 @@ from tailwise.catalogue import (
     parse_rows,
     split_outside,
 )
-from tailwise.errors import BadData, BadValue, Clash, TailwiseError, UnknownName
-from tailwise.method import Method, Modifier
-from tailwise.recipe import Recipe
 from tailwise.specification import spec
 
 
@@ -93,7 +93,7 @@ def test_unknown_names_get_the_nearest(function, typed, nearest):
 
 def test_names_are_listed_without_torch_or_numpy():
     code = (
-        "import sys; from tailwise.catalogue import entries, names, find;"
+        "import sys; from tailwise.registry import entries, names, find;"
         "[entries(k) for k in ('method', 'modifier', 'recipe')]; names('method'); find('method', 'ldam');"
         "print([m for m in ('torch', 'numpy', 'polars') if m in sys.modules])"
     )
@@ -343,7 +343,7 @@ def test_a_row_may_be_named():
 
 
 def test_methods_of_other_packages_come_through_entry_points(tmp_path, monkeypatch):
-    from tailwise.catalogue import entries, load
+    from tailwise.registry import entries, load
 
     (tmp_path / "their_package.py").write_text(
         "from dataclasses import dataclass\n"

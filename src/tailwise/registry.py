@@ -1,4 +1,4 @@
-"""The catalogue: every method, modifier and recipe by name. Names are file names, read without importing anything.
+"""The registry: every method, modifier and recipe by name. Names are file names, read without importing anything.
 
 A method comes from a file in `tailwise/methods/`, from an entry point in the group `tailwise.methods`, or from a user's own file.
 """
