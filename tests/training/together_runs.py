@@ -104,6 +104,16 @@ CASES: dict[str, Callable[[], Case]] = {
 }
 """What must equal one process with the joint batch."""
 
+THREE = {
+    "two rows among three": lambda: (of(Centres()), (), replace(SHORT, batch_size=47)),
+    "one step over batch statistics": lambda: (
+        of(seams.Termwise((1.0,) * 4), {"main": Stream(sampler=seams.FirstRows(48))}),
+        (),
+        replace(SHORT, batch_size=48, epochs=1),
+    ),
+}
+"""What three processes do: of two rows one process has none; statistics of normalisation are the mean of three."""
+
 OWN = {"bilevel step": lambda: (seams.bilevel(), (), SHORT)}
 """What cannot: its virtual step is taken by each process on its own rows."""
 
@@ -134,14 +144,14 @@ def in_float64() -> Iterator[None]:
 def train(name: str, store: Store, **settings: Any) -> Outcome:
     """Train a case by its name: `float32 NAME` as users do, `NAME` in float64, `long NAME` for 120 steps on vectors."""
     kind, _, rest = name.partition(" ")
-    if kind in ("float32", "batch-normalised"):
+    if kind == "float32":
         method, modifiers, recipe = CASES[rest]()
         return seam_runs.train(method, modifiers, store, seam_runs.make_root(recipe), **settings)
     with in_float64():
         if kind == "long":
             method, modifiers, recipe = written(rest, LONG)
             return seam_runs.train(method, modifiers, store, seam_runs.make_root(recipe, seam_runs.feature_splits()), **settings)
-        method, modifiers, recipe = (CASES | OWN)[name]()
+        method, modifiers, recipe = (CASES | THREE | OWN)[name]()
         return seam_runs.train(method, modifiers, store, seam_runs.make_root(recipe), **settings)
 
 
@@ -177,7 +187,7 @@ def same_everywhere(tensors: Mapping[str, Tensor]) -> bool:
 def main(folder: Path, names: list[str]) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    if not names[0].startswith("batch-normalised"):
+    if "one step over batch statistics" not in names:
         without_batch_statistics()
     for name in names:
         store = Store(folder / "stores" / name.replace(" ", "-"))
