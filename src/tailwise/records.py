@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +27,28 @@ def plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [plain(item) for item in value]
     return value if isinstance(value, None | bool | int | float | str) else str(value)
+
+
+def with_seal(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a record with a hash of all its values, by which `read_sealed` finds any damage."""
+    return {**record, "seal": _seal(record)}
+
+
+def read_sealed(path: Path, schema: str) -> dict[str, Any]:
+    """Read a record that carries a hash of itself.
+
+    Raises:
+        BadData: as `read_record`, or the hash does not fit.
+    """
+    record = read_record(path, schema)
+    if record.get("seal") != _seal(record):
+        raise BadData(f"{path} is damaged (its seal does not fit); put it back, or delete {path.parent} and run the same command again")
+    return record
+
+
+def _seal(record: Mapping[str, Any]) -> str:
+    values = {name: value for name, value in record.items() if name != "seal"}  # neither order nor spaces change it
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def read_record(path: Path, schema: str) -> dict[str, Any]:

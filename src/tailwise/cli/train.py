@@ -65,14 +65,14 @@ def train(
     from tailwise.cli.tables import print_json
     from tailwise.study.estimate import estimate
     from tailwise.study.places import default_run
-    from tailwise.study.runs import execute, run_key, standing
+    from tailwise.study.runs import execute, run_key, whole_run
     from tailwise.study.setup import make_setup
     from tailwise.study.tree import count_steps
 
     setup = make_setup(data, [method_row(method, modifiers)], reading, training, all_data=all_data)
     row = setup.rows[0]
     folder = out or default_run(setup, row, seed)
-    run = None if dry_run else standing(folder, run_key(setup, row, seed), force)
+    run = None if dry_run else whole_run(folder, run_key(setup, row, seed), force)
     if run is None:
         plan = setup.plan(row, seed)
         steps = count_steps([plan], setup.store)

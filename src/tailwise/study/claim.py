@@ -11,11 +11,17 @@ from typing import Any
 
 import msgspec
 
+from tailwise.data.listing import first_five
 from tailwise.disk import PENDING, check_writable, json_bytes, remove_folder, whole_file, whole_folder, writing
 from tailwise.errors import BadData, OutputExists
 from tailwise.records import STUDY, read_record
+from tailwise.study.runs import CARD as RUN_CARD
+from tailwise.study.runs import added_files
 
 CARD = "study.json"
+
+REPORT_FILES = ("report.md", "report.csv", "report.json")
+"""Of a study's report, in the order in which they are written: the study stands once the last one does."""
 
 Files = Callable[[], Mapping[str, bytes]]
 """Makes the files of a study beside its card, by name."""
@@ -79,6 +85,7 @@ def claim(folder: Path, card: Mapping[str, Any], make: Files, force: bool) -> di
     check_writable(folder)
     _refuse_foreign(folder)
     if force and (folder / CARD).is_file() and (old := read_study(folder)["key"]) != card["key"]:
+        _check_replaceable(folder)
         _set_aside(folder, old, card["key"])
     if not (folder / CARD).is_file():
         _fill(folder, card, make())
@@ -94,6 +101,29 @@ def _refuse_foreign(folder: Path) -> None:
     holds = folder.is_dir() and any(not place.name.startswith(PENDING) for place in folder.iterdir())
     if holds and not (folder / CARD).is_file():
         raise OutputExists(f"{folder} exists and is no study of tailwise; choose another --out")
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Refuse to replace a link, or a study to which somebody has added files.
+
+    Raises:
+        OutputExists: naming up to five of them.
+    """
+    if folder.is_symlink():
+        raise OutputExists(f"{folder} is a link, which --force never replaces; give --out the folder itself")
+    card = read_study(folder)
+    runs = [folder / "runs" / name for names in card["rows"].values() for name in names]
+    added = [place for run in runs if (run / RUN_CARD).is_file() for place in map(run.joinpath, added_files(run))]
+    for place in folder.rglob("*"):
+        ours = place.name in {CARD, *REPORT_FILES, *card["files"]} and place.parent == folder
+        inside = any(place.is_relative_to(run) for run in runs)
+        if not ours and not inside and (place.is_symlink() or not place.is_dir()) and PENDING not in place.as_posix():
+            added.append(place)
+    if added:
+        raise OutputExists(
+            f"{folder} holds {len(added):,} files that tailwise did not make, which --force would delete: "
+            f"{first_five([place.relative_to(folder) for place in sorted(added)])}; move them, or choose another --out"
+        )
 
 
 def _fill(folder: Path, card: Mapping[str, Any], files: Mapping[str, bytes]) -> None:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tailwise import processes
-from tailwise.disk import whole_file, write_json
+from tailwise.disk import json_bytes, whole_file
 from tailwise.errors import BadValue
 from tailwise.evaluation import Predictions, Summary
 from tailwise.records import STUDY, plain
 from tailwise.registry import Row
 from tailwise.specification import key_of
 from tailwise.study.claim import CARD, check_ours, claim, damaged_files, drop_replaced, read_study
-from tailwise.study.live import announced, needs_of
+from tailwise.study.live import announced, dear, needs_of
 from tailwise.study.recommend import Recommendation, describe_choice, recommend
 from tailwise.study.runs import EXTRACTOR, Run, Shared, extractor_file, run_key, slug, standing, summarise_runs, train_job
 from tailwise.study.setup import Setup
@@ -59,12 +60,31 @@ class Study:
 
     @classmethod
     def standing(cls, folder: Path, setup: Setup, seeds: Sequence[int]) -> Study | None:
-        """Give the study in a folder when it is this one, finished and whole, else None."""
+        """Give the study in a folder when it is this one, finished and whole, else None; of several processes the first looks.
+
+        What such a study has replaced goes now, where a command was killed before it did so.
+
+        Raises:
+            BadData: one of its runs is damaged.
+        """
+        return processes.told(lambda: cls._standing(folder, setup, seeds))
+
+    @classmethod
+    def _standing(cls, folder: Path, setup: Setup, seeds: Sequence[int]) -> Study | None:
         if not (folder / CARD).is_file() or not (folder / REPORT).is_file():
             return None
         study = cls.load(folder)
-        is_this = study.record["key"] == study_key(setup, seeds)
-        return study if is_this and study.is_finished and not damaged_files(folder, study.record) else None
+        if study.record["key"] != study_key(setup, seeds) or not study.is_finished or damaged_files(folder, study.record):
+            return None
+        for runs in study.runs.values():
+            for run in runs:
+                run.check_whole()
+        for name, data in report_files(study).items():
+            if not (folder / name).is_file() or (folder / name).read_bytes() != data:
+                logging.getLogger("tailwise").warning(f"{folder / name} is missing or not what it was, and is written again")
+                return None
+        drop_replaced(folder, study.record["key"])
+        return study
 
     @property
     def is_finished(self) -> bool:
@@ -120,13 +140,15 @@ def compare(
         OutputExists: the folder holds something else.
         Stopped, KeyboardInterrupt: on the way; the same call goes on.
     """
-    if (finished := processes.told(lambda: Study.standing(folder, setup, seeds))) is not None:
+    if (finished := Study.standing(folder, setup, seeds)) is not None:
         return finished
     card = _card(setup, seeds)
     with announced(setup.store, folder, "compare", card["key"], needs_of(setup, setup.rows, seeds)) as claimed:
         ready = setup.ready()
         found = processes.told(lambda: _claim(folder, ready, card, settings, force))
         claimed()
+        processes.told(lambda: _check_runs(folder, ready, seeds))
+        processes.told(lambda: setup.store.trim(dear(setup.store)))  # from here on a full disk knows what is dear
         _run_all(folder, ready, seeds, found, settings, begun)
         return processes.told(lambda: _finish(folder, card["key"]))
 
@@ -142,6 +164,13 @@ def _run_all(
             predictions = {seed: predictions.get(seed, {}) for seed in {waiting.seed for waiting in turns.left}}
             shared = Shared(card["files"].get(EXTRACTOR), predictions[job.seed], lambda: check_ours(folder, card["key"]))
             train_job(setup, job, settings, shared=shared)
+
+
+def _check_runs(folder: Path, setup: Setup, seeds: Sequence[int]) -> None:
+    """Refuse to go on beside a run of this study that is damaged, before anything is trained."""
+    for job in _jobs(folder, setup, seeds):
+        if (found := standing(job.folder, job.key, force=False)) is not None:
+            found.check_whole()
 
 
 def _jobs(folder: Path, setup: Setup, seeds: Sequence[int]) -> list[Job]:
@@ -207,7 +236,14 @@ def _card(setup: Setup, seeds: Sequence[int]) -> dict[str, Any]:
 
 
 def write_report(study: Study) -> None:
-    """Write the table as JSON, Markdown and CSV, all from the same numbers; the study stands once the JSON does."""
+    """Write the table as JSON, Markdown and CSV; the study stands once the JSON does, and what it replaced goes after that."""
+    for name, data in report_files(study).items():
+        whole_file(study.folder / name, data)
+    drop_replaced(study.folder, study.record["key"])
+
+
+def report_files(study: Study) -> dict[str, bytes]:
+    """Make the files of the report, all from the same numbers, in the order in which they are written."""
     summary = study.summary()
     saved = study.saving()
     chosen = study.recommendation()
@@ -222,7 +258,4 @@ def write_report(study: Study) -> None:
         },
     }
     said = "\n\n".join((summary.to_markdown().rstrip(), describe_choice(chosen), str(saved)))
-    whole_file(study.folder / "report.md", f"{said}\n".encode())
-    whole_file(study.folder / "report.csv", summary.to_csv().encode())
-    drop_replaced(study.folder, study.record["key"])
-    write_json(study.folder / REPORT, report)
+    return {"report.md": f"{said}\n".encode(), "report.csv": summary.to_csv().encode(), REPORT: json_bytes(report)}

@@ -15,12 +15,13 @@ import msgspec
 from safetensors.torch import save as save_tensors
 
 from tailwise import processes
-from tailwise.disk import PENDING, check_writable, json_bytes, put_back, replace_folder, whole_folder
+from tailwise.data.listing import first_five
+from tailwise.disk import PENDING, check_writable, hash_file, json_bytes, put_back, replace_folder, whole_folder
 from tailwise.errors import BadData, OutputExists
 from tailwise.evaluation import Evaluation, Measured, Predictions, SplitPredictions, Summary, evaluate, summarise
 from tailwise.method import Net
 from tailwise.posthoc import PostHoc, Scores
-from tailwise.records import RUN, plain, read_record
+from tailwise.records import RUN, plain, read_sealed, with_seal
 from tailwise.registry import Row
 from tailwise.specification import key_of, spec
 from tailwise.study.extractor import extractor_bytes
@@ -34,6 +35,11 @@ EXTRACTOR = "extractor.safetensors"
 """The extractor of a run, or of all runs of a study, with the standardisation of its features."""
 
 WEIGHTS = "weights.safetensors"
+
+CARD = "run.json"
+
+PARTS = re.compile(r"run\.json|predictions/(predictions\.json|[^/]+\.safetensors)|report/.*|(.*/)?\.pending-.*")
+"""Files of a run beside those that its card names."""
 
 
 class _Method(msgspec.Struct):
@@ -89,6 +95,7 @@ class _Card(msgspec.Struct):
     correction: dict[str, Any] | None
     extractor: _Extractor | None
     weights: str
+    files: dict[str, str]
     legs: tuple[_Leg, ...]
     steps: int
     steps_trained: int
@@ -115,8 +122,8 @@ class Run:
         Raises:
             BadData: the folder is no run, or its record is damaged.
         """
-        path = Path(folder) / "run.json"
-        record = read_record(path, RUN)
+        path = Path(folder) / CARD
+        record = read_sealed(path, RUN)
         try:
             msgspec.convert(record, _Card)
         except msgspec.ValidationError as error:
@@ -127,6 +134,22 @@ class Run:
     def predictions(self) -> Predictions:
         """Every validation and test answer."""
         return Predictions.load(self.folder / "predictions")
+
+    def check_whole(self) -> Run:
+        """Give the run again, once its files are found to be those that were written.
+
+        Raises:
+            BadData: one is missing or another; the line says what to do.
+        """
+        for name, sha256 in self.record["files"].items():
+            path = self.folder / name
+            if not path.is_file() or hash_file(path) != sha256:
+                raise BadData(
+                    f"{path} is missing or not what was written; delete {self.folder} and run the same command again: "
+                    "it begins from the states in the store"
+                )
+        _ = self.predictions  # hashed as they are read
+        return self
 
     @property
     def is_measured(self) -> bool:
@@ -178,15 +201,18 @@ def standing(folder: Path, key: str, force: bool) -> Run | None:
     Raises:
         OutputExists: the folder holds something else.
     """
+    if force and folder.is_symlink():
+        raise OutputExists(f"{folder} is a link, which --force never replaces; give --out the folder itself")
     holds = folder.exists() and not (folder.is_dir() and all(place.name.startswith(PENDING) for place in folder.iterdir()))
-    if not (folder / "run.json").is_file():
-        if holds and not (folder / "run.json").is_file():  # it may have come since we looked
-            raise OutputExists(f"{folder} exists and is no run of tailwise; choose another --out")
+    if not (folder / CARD).is_file():
+        if holds and not (folder / CARD).is_file():  # it may have come since we looked
+            raise OutputExists(f"{folder} exists and is no run of tailwise (it has no {CARD}); move it away, or choose another --out")
         return None
     found = Run.load(folder)
     if found.record["key"] == key:
         return replace(found, stood=True)
     if force:
+        check_nothing_of_others(folder)
         return None
     count = found.record["numerics"]["processes"]
     where = "" if count == str(processes.count()) else f", on {count} process{'es' if count != '1' else ''}"
@@ -194,6 +220,21 @@ def standing(folder: Path, key: str, force: bool) -> Run | None:
         f"{folder} holds another run ({found.record['method']}, seed {found.record['seed']}{where}, other data, settings or version); "
         "choose another --out, or replace it with --force"
     )
+
+
+def whole_run(folder: Path, key: str, force: bool) -> Run | None:
+    """Give the run that stands in a folder as `standing` does, once its files are found whole; of several processes the first looks.
+
+    Raises:
+        OutputExists: the folder holds something else.
+        BadData: the run is damaged.
+    """
+
+    def find() -> Run | None:
+        found = standing(folder, key, force)
+        return found and found.check_whole()
+
+    return processes.told(find)
 
 
 def execute(setup: Setup, row: Row, seed: int, folder: Path, settings: RunSettings, force: bool = False) -> Run:
@@ -214,17 +255,39 @@ def execute(setup: Setup, row: Row, seed: int, folder: Path, settings: RunSettin
         Stopped, KeyboardInterrupt: on the way; the same call goes on.
     """
     job = Job(row, seed, folder, run_key(setup, row, seed), setup.plan(row, seed))
-    found = processes.told(lambda: standing(folder, job.key, force))
+    found = whole_run(folder, job.key, force)
     if found is not None:
         return found
     processes.told(lambda: _make_way(folder))
     with announced(setup.store, folder, "train", job.key, needs_of(setup, [row], [seed])):
+        processes.told(lambda: setup.store.trim(dear(setup.store)))  # from here on a full disk knows what is dear
         setup = setup.ready()
         with Turns([job], settings, lambda job: standing(folder, job.key, force) is not None) as turns:
             ours = turns.take() is not None
             if ours:
                 train_job(setup, job, settings, force)
     return replace(processes.told(lambda: Run.load(folder)), stood=not ours)
+
+
+def check_nothing_of_others(folder: Path) -> None:
+    """Refuse to replace a run to which somebody has added files.
+
+    Raises:
+        OutputExists: naming up to five of them.
+    """
+    added = added_files(folder)
+    if added:
+        raise OutputExists(
+            f"{folder} holds {len(added):,} files that tailwise did not make, which --force would delete: {first_five(added)}; "
+            "move them, or choose another --out"
+        )
+
+
+def added_files(folder: Path) -> list[str]:
+    """Name the files in a run's folder that are not the run's, links included."""
+    names = Run.load(folder).record["files"]
+    found = [place.relative_to(folder).as_posix() for place in folder.rglob("*") if place.is_symlink() or not place.is_dir()]
+    return sorted(name for name in found if name not in names and not PARTS.fullmatch(name))
 
 
 def _make_way(folder: Path) -> None:
@@ -258,7 +321,9 @@ def _leave(setup: Setup, job: Job, outcome: Outcome, posthoc: PostHoc | None, fo
     raw = _predictions(outcome, shared)
     predictions, fitted, said = apply_posthoc(raw, posthoc)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in outcome.predictor.state_dict().items()}
-    files = {WEIGHTS: save_tensors(tensors)} | ({} if shared else extractor_file(setup))
+    log = "".join(json.dumps(line) + "\n" for line in outcome.log()).encode()
+    files = {WEIGHTS: save_tensors(tensors), "log.jsonl": log} | ({} if shared else extractor_file(setup))
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     record = {
         "schema": RUN,
         "key": job.key,
@@ -267,8 +332,9 @@ def _leave(setup: Setup, job: Job, outcome: Outcome, posthoc: PostHoc | None, fo
         **_training_record(setup, job.plan, outcome),
         "posthoc": said,
         "correction": plain(fitted),
-        "extractor": _extractor_record(setup, files, shared),
-        "weights": hashlib.sha256(files[WEIGHTS]).hexdigest(),
+        "extractor": _extractor_record(setup, hashes, shared),
+        "weights": hashes[WEIGHTS],
+        "files": hashes,
         "version": __version__,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -277,8 +343,7 @@ def _leave(setup: Setup, job: Job, outcome: Outcome, posthoc: PostHoc | None, fo
         for name, data in files.items():
             (place / name).write_bytes(data)
         predictions.save(place / "predictions")
-        (place / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in outcome.log()), encoding="utf-8")
-        (place / "run.json").write_bytes(json_bytes(record))
+        (place / CARD).write_bytes(json_bytes(with_seal(record)))
 
     if shared is not None:
         shared.check()
@@ -294,13 +359,13 @@ def extractor_file(setup: Setup) -> dict[str, bytes]:
     return {EXTRACTOR: extractor_bytes(setup.extractor, setup.standardise)}
 
 
-def _extractor_record(setup: Setup, files: Mapping[str, bytes], shared: Shared | None) -> dict[str, Any] | None:
+def _extractor_record(setup: Setup, hashes: Mapping[str, str], shared: Shared | None) -> dict[str, Any] | None:
     """Describe the extractor, and where its file lies: in the run's folder, or beside `study.json`."""
     if setup.extractor is None:
         return None
     if shared is not None:
         return {**setup.extractor.to_dict(), "file": f"../../{EXTRACTOR}", "sha256": shared.extractor}
-    return {**setup.extractor.to_dict(), "file": EXTRACTOR, "sha256": hashlib.sha256(files[EXTRACTOR]).hexdigest()}
+    return {**setup.extractor.to_dict(), "file": EXTRACTOR, "sha256": hashes[EXTRACTOR]}
 
 
 def _predictions(outcome: Outcome, shared: Shared | None) -> Predictions:
