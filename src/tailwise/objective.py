@@ -264,7 +264,7 @@ class Objective(Part):
         return net
 
     def keep(self, **rows: Tensor) -> None:
-        """Hand rows of this step, detached, to `settle`."""
+        """Hand rows of this step, detached, to `settle`: the same names at every step, with no rows where there are none."""
         kept = self.__dict__.setdefault("_kept", {})
         for name, tensor in rows.items():
             kept.setdefault(name, []).append(tensor.detach())

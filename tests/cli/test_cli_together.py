@@ -168,9 +168,37 @@ def test_torchrun_by_hand_does_the_same_and_one_process_speaks(tmp_path: Path) -
     assert refused.stderr.count("tailwise: no data set or path is called 'nowhere'") == 1
 
 
+FUSSY = """
+from dataclasses import dataclass
+
+from tailwise import processes
+from tailwise.errors import BadValue
+from tailwise.method import Card, Method, method
+from tailwise.methods.ce import CE
+
+
+@method(Card(title="one process does not like it", family="baseline"))
+@dataclass(frozen=True)
+class Fussy(CE):
+    def stages(self, about):
+        if processes.rank() == 1:
+            raise BadValue("this process has seen enough")
+        yield from super().stages(about)
+"""
+
+
+def test_what_goes_wrong_in_one_process_alone_is_said(tmp_path: Path) -> None:
+    (tmp_path / "fussy.py").write_text(FUSSY)
+    code, _, complained = end(begin(tmp_path, "train", *DATA, "--method", "./fussy.py", "--processes", "2"))
+    assert code == 2
+    assert "tailwise: process 1: this process has seen enough" in complained
+    assert "Traceback" not in complained
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
+        (["--gpus", "0"], "--gpus is a whole number from 1, got 0"),
         (["--processes", "0"], "--processes is a whole number from 1, got 0"),
         (["--processes", "2", "--gpus", "2"], "--gpus and --processes exclude each other"),
         (["--processes", "2", "--device", "cuda"], "--processes trains on the CPU, and --device is cuda"),

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from tailwise.errors import Stopped
-from tailwise.method import Stage
+from tailwise.method import About, Best, Stage, Start
 from tailwise.objective import Batch, Clock, Objective, Term
 from tailwise.store import Store
 from tailwise.training.states import load_state, stored_steps
 from training import seam_objectives as seams
-from training.seam_runs import plan, train
+from training.seam_runs import RECIPE, make_root, plan, train
 
 
 @dataclass(eq=False)
@@ -31,6 +32,22 @@ class Exploding(Objective):
         if now.total != self.at:
             return Term(values)
         return Term(values + (values - values.detach()).sqrt() if self.only_gradient else values * float(self.value))
+
+
+@dataclass(eq=False)
+class Remembering(Objective):
+    """What it remembers is no number after one step; its loss never looks."""
+
+    at: int
+
+    def build(self, net: nn.Module, about: About) -> None:
+        self.register_buffer("memory", torch.full((3,), torch.inf))
+
+    def loss(self, net: nn.Module, batch: Batch, now: Clock) -> Term:
+        return Term(cross_entropy(net(batch["main"].images).logits, batch["main"].labels, reduction="none"))
+
+    def settle(self, net: nn.Module, kept: Mapping[str, Tensor], now: Clock) -> None:
+        self.memory.fill_(torch.nan if now.total == self.at else torch.inf)
 
 
 def exploding(**fields: object) -> seams.Stages:
@@ -73,7 +90,7 @@ def test_where_nothing_was_stored_yet_the_message_says_so(store: Store) -> None:
 
 def test_a_finite_loss_with_a_gradient_that_is_not_leaves_no_bad_state(store: Store) -> None:
     method = exploding(at=6, only_gradient=True)
-    with pytest.raises(Stopped, match="the weights are no longer finite at step 7"):
+    with pytest.raises(Stopped, match=r"the tensor net\.\S+ is no longer finite at step 7"):
         train(method, store=store, keep_seconds=0.0)
     assert stored_steps(store, plan(method).legs[0].line) == [6]
 
@@ -97,3 +114,29 @@ def test_bilevel_losses_of_other_optimisers_are_watched_too(store: Store, monkey
     monkeypatch.setattr(seams, "cross_entropy", lambda *args, **words: plain(*args, **words) * (float("nan") if next(calls) == 5 else 1))
     with pytest.raises(Stopped, match="the loss is no longer finite at step 6"):
         train(seams.bilevel(), store=store)
+
+
+def test_a_state_with_a_buffer_that_is_no_number_is_not_stored_and_infinity_in_one_is_fine(store: Store) -> None:
+    method = seams.Stages(lambda about: [Stage(objective=Remembering(at=6))])
+    with pytest.raises(
+        Stopped, match=r"the tensor objective\.memory is no longer finite at step 7 .*; the last good state, step 6, is kept"
+    ):
+        train(method, store=store, keep_seconds=0.0)
+    assert stored_steps(store, plan(method).legs[0].line) == [6]
+
+
+def test_weights_that_are_not_finite_are_not_measured_to_choose_the_best_epoch(store: Store) -> None:
+    method = seams.Stages(lambda about: [Stage(objective=Exploding(at=3, only_gradient=True), leaves=Best())])
+    with pytest.raises(Stopped, match=r"the tensor net\.\S+ is no longer finite at step 4"):
+        train(method, store=store)
+
+
+def test_the_advice_names_the_recipe_of_the_stage_and_its_own_rate(store: Store) -> None:
+    start = Start(clock="restart", reset=("net.head.*",))
+    later = Stage(objective=Exploding(at=22), recipe="second", start=start)
+    method = seams.Stages(lambda about: [Stage(objective=Exploding(at=-1)), later])
+    recipe = replace(RECIPE, second=replace(RECIPE.second, clip=3.0))  # type: ignore[type-var]
+    with pytest.raises(Stopped) as stopped:
+        train(method, store=store, root=make_root(recipe))
+    assert "--set recipe.second.optimiser.rate=0.005)" in str(stopped.value)
+    assert "clip" not in str(stopped.value)

@@ -105,14 +105,14 @@ CASES: dict[str, Callable[[], Case]] = {
 """What must equal one process with the joint batch."""
 
 THREE = {
-    "two rows among three": lambda: (of(Centres()), (), replace(SHORT, batch_size=47)),
+    "four rows among three": lambda: (of(Centres()), (), replace(SHORT, batch_size=45)),
     "one step over batch statistics": lambda: (
         of(seams.Termwise((1.0,) * 4), {"main": Stream(sampler=seams.FirstRows(48))}),
         (),
         replace(SHORT, batch_size=48, epochs=1),
     ),
 }
-"""What three processes do: of two rows one process has none; statistics of normalisation are the mean of three."""
+"""What three processes do: of four rows one process has none; statistics of normalisation are the mean of three."""
 
 OWN = {"bilevel step": lambda: (seams.bilevel(), (), SHORT)}
 """What cannot: its virtual step is taken by each process on its own rows."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -105,12 +106,16 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit: 0 fine, 2 bad input, 3 stopped on the way, 70 unexpected fault, 130 interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait must not spin: before torch is imported
+    with contextlib.suppress(ValueError):  # not the main thread
+        signal.signal(signal.SIGTERM, _interrupt)  # a scheduler's wish is a Ctrl-C
     code = run(words)
-    if together.is_launched():  # torch now and then aborts while an interpreter is torn down that was one of several processes
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    if together.is_launched():
+        together.leave(code)
     sys.exit(code)
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def run(words: list[str]) -> int:
@@ -144,7 +149,8 @@ def run(words: list[str]) -> int:
         if debug:
             raise
         if together.lost_another(error):
-            return together.KILLED
+            together.let_others_speak()
+            return _say(f"another process ended; what was stored is kept, go on with: {together.command()}", together.KILLED)
         return _say(f"unexpected fault: {type(error).__name__}: {error}; the same command with --debug shows where", 70)
     return 0
 
@@ -207,6 +213,10 @@ def _usage(error: Exception, words: Sequence[str]) -> str:
 
 
 def _say(line: str, code: int) -> int:
-    if together.speaks() or code == 70:
-        print(f"tailwise: {line}", file=sys.stderr)
+    if not together.speaks() and code in (together.KILLED, 130):  # the first process has said so, or will
+        return code
+    if not together.speaks():
+        together.let_others_speak()  # ends here where the first process has the same to say
+        line = f"process {os.environ['RANK']}: {line}"
+    print(f"tailwise: {line}", file=sys.stderr)
     return code

@@ -53,15 +53,18 @@ def compare(
     check_names(data, methods, training.recipe)
     several(training)
 
+    from tailwise import processes
     from tailwise.cli.tables import print_json
     from tailwise.registry import parse_rows
     from tailwise.study.setup import make_setup
 
     setup = make_setup(data, parse_rows(methods), reading, training)
     study = run_study(setup, seeds, out, force, dry_run, json)
-    if study is not None and json:
+    if study is None or not processes.is_first():
+        return
+    if json:
         print_json(study_record(study))
-    elif study is not None:
+    else:
         print_study(study)
         print_next(study, data, reading, training)
 

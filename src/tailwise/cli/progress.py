@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -11,6 +13,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tailwise.cli.together import is_orphaned
 
 
 class StepProgress:
@@ -67,27 +71,36 @@ def tell(sentence: str) -> None:
     print(f"tailwise: {sentence}", file=sys.stderr, flush=True)
 
 
+SAME_WISH = 1.0
+"""Seconds within which a second signal is the first one again: a scheduler, a launcher and a terminal may each send theirs."""
+
+
 @contextmanager
 def gently() -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C, or the first wish of a scheduler to end, into a wish that training ends after its step.
 
-    A second one ends at once.
+    A later one ends at once. One of several processes whose launcher is gone wishes to end, too.
     """
-    asked = False
+    asked: float | None = None
 
     def ask(number: int, frame: FrameType | None) -> None:
         nonlocal asked
-        if asked:
+        if asked is not None and time.monotonic() - asked > SAME_WISH:
             raise KeyboardInterrupt
-        asked = True
-        tell("ending after this step ...")
+        if asked is None:
+            asked = time.monotonic()
+            tell("ending after this step ...")
 
-    before = {kind: signal.signal(kind, ask) for kind in (signal.SIGINT, signal.SIGTERM)}
+    if threading.current_thread() is not threading.main_thread():  # only the main thread hears signals
+        yield is_orphaned
+        return
+    heard = [kind for kind in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(kind) is not signal.SIG_IGN]
+    before = {kind: signal.signal(kind, ask) for kind in heard}
     try:
-        yield lambda: asked
+        yield lambda: asked is not None or is_orphaned()
     finally:
         for kind, handler in before.items():
-            signal.signal(kind, handler)
+            signal.signal(kind, handler if handler is not None else signal.SIG_DFL)
 
 
 LONG = 3600.0
@@ -96,6 +109,12 @@ LONG = 3600.0
 
 def agreed(seconds: float) -> bool:
     """Ask before what takes above an hour, where somebody is there to answer."""
+    from tailwise import processes
+
+    return processes.told(lambda: _agrees(seconds))
+
+
+def _agrees(seconds: float) -> bool:
     if seconds <= LONG or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return True
     print("This is above an hour. Begin? [y/N] ", end="", file=sys.stderr, flush=True)

@@ -8,11 +8,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import signal
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from tailwise.errors import BadValue
 
@@ -24,6 +26,12 @@ COMMANDS = ("train", "compare", "demo")
 
 PATIENCE = timedelta(days=30)
 """How long processes wait for each other: the first may wait for another command that trains the same line."""
+
+SPEAKING = 4.0
+"""Seconds that the first process has to say why all end; then another may, and after as many the first says that it is alone."""
+
+SHUTDOWN = 3600
+"""Seconds that processes have to end after their step, or to leave a run, once they are asked to."""
 
 KILLED = 3
 """Exit code where a process was killed: stopped on the way."""
@@ -80,9 +88,35 @@ def joined(words: Sequence[str]) -> Iterator[bool]:
             dist.destroy_process_group()
 
 
+LAUNCHER = os.getppid() if is_launched() else None
+
+
+def is_orphaned() -> bool:
+    """Say whether the launcher that started this process is gone, so that nobody waits for it."""
+    return LAUNCHER is not None and os.getppid() != LAUNCHER
+
+
 def lost_another(error: Exception) -> bool:
     """Say whether an error only tells that another process is gone."""
-    return is_launched() and isinstance(error, RuntimeError) and any(word in str(error) for word in ("peer", "Connection", "connection"))
+    said = str(error)
+    told_by_torch = type(error).__name__.startswith("Dist") or "gloo" in said or "by peer" in said
+    return is_launched() and isinstance(error, RuntimeError) and told_by_torch
+
+
+def let_others_speak() -> None:
+    """Wait where another process has more to say; the launcher ends all as soon as one has ended with an error."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    time.sleep(SPEAKING if not speaks() else 2 * SPEAKING)
+
+
+def leave(code: int) -> NoReturn:
+    """End one of several processes: without tearing the interpreter down, in which torch now and then aborts."""
+    import atexit
+
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def several(training: TrainingWords) -> None:
@@ -92,7 +126,7 @@ def several(training: TrainingWords) -> None:
         BadValue: numbers that cannot be, or not here.
         SystemExit: with the exit code of the processes.
     """
-    asked = training.gpus or training.processes
+    asked = training.processes if training.gpus is None else training.gpus
     if asked is None:
         return
     if training.gpus is not None and training.processes is not None:
@@ -127,26 +161,46 @@ def _check_device(training: TrainingWords, name: str) -> None:
 def start(count: int) -> int:
     """Run this command in several processes of this machine through torchrun's launcher, and give their exit code."""
     import logging
+    import tempfile
     import uuid
 
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # our processes speak for themselves
-    config = LaunchConfig(1, 1, count, run_id=uuid.uuid4().hex, rdzv_backend="c10d", rdzv_endpoint="localhost:0", max_restarts=0)
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("torch.distributed")]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # our processes speak for themselves
+    with tempfile.TemporaryDirectory(prefix="tailwise-") as logs:
+        config = LaunchConfig(
+            1,
+            1,
+            count,
+            run_id=uuid.uuid4().hex,
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            local_addr="localhost",
+            max_restarts=0,
+            shutdown_timeout=SHUTDOWN,
+            logs_specs=DefaultLogsSpecs(log_dir=logs),
+        )
+        return _launch(elastic_launch(config, sys.executable))
+
+
+def _launch(processes: Callable[..., object]) -> int:
+    """Run the processes, each as this command from where it is installed, and give the exit code of the one that ended first."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
     try:
-        elastic_launch(config, sys.executable)("-m", "tailwise", *WORDS.get())
+        processes("-P", "-m", "tailwise", *WORDS.get())
     except SignalException:
         return 130
     except ChildFailedError as error:
         codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
         killed = {rank: -code for rank, code in codes.items() if code < 0 and code != -15}
         if killed:
-            who, signal = next(iter(killed.items()))
-            print(
-                f"tailwise: process {who} was killed (signal {signal}); what was stored is kept, go on with: {command()}", file=sys.stderr
-            )
+            who, by = next(iter(killed.items()))
+            print(f"tailwise: process {who} was killed (signal {by}); what was stored is kept, go on with: {command()}", file=sys.stderr)
             return KILLED
-        return next((code for code in codes.values() if code > 0), 70)
+        ended = sorted((code for code in codes.values() if code > 0), key=lambda code: code == KILLED)
+        return ended[0] if ended else 130  # all that is left was asked to end
     return 0

@@ -58,6 +58,7 @@ def train(
     check_names(data, "+".join((method, *modifiers)), training.recipe)
     several(training)
 
+    from tailwise import processes
     from tailwise.api import method_row
     from tailwise.cli.plans import plan_record, print_estimate, print_run_plan
     from tailwise.cli.progress import agreed
@@ -88,6 +89,8 @@ def train(
         with running(setup, steps) as (ready, settings, label):
             label(row.text)
             run = execute(ready, row, seed, folder, settings, force)
+    if not processes.is_first():
+        return
     if json:
         print_json(run_record(run))
     else:

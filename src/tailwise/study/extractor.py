@@ -100,7 +100,8 @@ def describe_extractor(network: str, size: int | None, device: torch.device) -> 
     made = _make_network(network, side)
     assert made.weights is not None
     check_takes(made, (side, side, 3))
-    return Extractor(network, made.weights.sha256, side, Normalise(found.mean, found.std), made.width, describe_numerics(device, cores()))
+    numerics = {name: value for name, value in describe_numerics(device, cores()).items() if name != "processes"}  # one computes for all
+    return Extractor(network, made.weights.sha256, side, Normalise(found.mean, found.std), made.width, numerics)
 
 
 def _make_network(network: str, size: int) -> FrozenBody:

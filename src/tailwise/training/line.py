@@ -176,7 +176,7 @@ class LineRun:
             lasting, ends_epoch = done in cuts or done == stop, now.step == now.steps - 1
             storing = lasting or interrupted or late
             if settings.device.type == "cpu" or storing or ends_epoch:  # elsewhere the question would make the host wait at every step
-                self._check_sound(loop, with_weights=storing)
+                self._check_sound(loop, whole=storing or (ends_epoch and at_epoch is not None))
             if ends_epoch:
                 log.append({"epoch": now.epoch, "step": now.total + 1, "rate": loop.rate, **loop.read_meter()})
                 if at_epoch is not None:
@@ -204,25 +204,27 @@ class LineRun:
         if processes.is_first() and step not in self.cuts:
             drop_state(self.settings.store, self.leg.line, step)
 
-    def _check_sound(self, loop: Loop, with_weights: bool) -> None:
-        """Stop where a loss, or what learns, is no longer finite, before such a state is stored.
+    def _check_sound(self, loop: Loop, whole: bool) -> None:
+        """Stop where a loss, or anything of a state, is no longer finite, before such a state is stored or measured.
 
         Raises:
             Stopped: with the step, the learning rate, what is left, and what to try.
         """
         wrong, at = "loss is", loop.stray
-        if at is None and with_weights and not loop.is_sound:
-            wrong, at = "weights are", loop.now.total
+        if at is None and whole and (name := loop.unsound()) is not None:
+            wrong, at = f"tensor {name} is", loop.now.total
         if at is None:
             return
-        leg = self.leg
+        leg, recipe = self.leg, self.leg.recipe
         epoch = leg.epoch + (at - leg.origin) // leg.steps
-        rate = leg.recipe.optimiser.rate * leg.recipe.schedule.factor(epoch, leg.recipe.epochs)
+        rate = recipe.optimiser.rate * recipe.schedule.factor(epoch, recipe.epochs)
         good = processes.told(lambda: stored_steps(self.settings.store, leg.line))
         left = f"the last good state, step {leg.origin + good[-1]:,}, is kept" if good else "no state of this stage was stored yet"
+        field = "recipe." if recipe == self.root.recipe else "recipe.second."
+        clip = f" or clipped gradients (--set {field}clip=5)" if recipe.clip is None else ""
         raise Stopped(
             f"the {wrong} no longer finite at step {at + 1:,} (epoch {epoch}, learning rate {rate:g}); {left}; "
-            f"try a smaller rate (--set recipe.optimiser.rate={rate / 10:g}) or clipped gradients (--set recipe.clip=5)"
+            f"try a smaller rate (--set {field}optimiser.rate={recipe.optimiser.rate / 10:g}){clip}"
         )
 
 

@@ -116,12 +116,17 @@ class Loop:
                 group["lr"] = self._rate * group["factor"]
 
     def _level_statistics(self) -> None:
-        """Average the running statistics of normalisation over the processes, so that all hold the same."""
-        if processes.count() > 1:
-            held = {name: module for name, module in self.joint.named_modules() if getattr(module, "running_mean", None) is not None}
-            mine = {f"{name}.{kind}": getattr(module, kind) for name, module in held.items() for kind in ("running_mean", "running_var")}
-            for name, level in processes.averaged(mine).items():
-                mine[name].copy_(level)
+        """Average the running statistics of normalisation over the processes that have rows, so that all hold the same."""
+        if processes.count() == 1:
+            return
+        held = {n: m for n, m in self.joint.named_modules() if m.training and getattr(m, "running_mean", None) is not None}
+        kinds = ("running_mean", "running_var", "num_batches_tracked")
+        mine = {f"{name}.{kind}": getattr(module, kind) for name, module in held.items() for kind in kinds}
+        present = torch.tensor(processes.presence(), device=self.device)
+        level = processes.averaged({**{name: present * tensor for name, tensor in mine.items()}, "present": present})
+        for name, tensor in mine.items():
+            mean = level[name] / level["present"]
+            tensor.copy_(mean if tensor.is_floating_point() else mean.round())
 
     def descend(self, batch: Batch, now: Clock) -> None:
         """Loss, gradient by the stage's rule, clipping, update: the step of almost every method."""
@@ -279,10 +284,14 @@ class Loop:
         first = int(self._stray)
         return None if first == NEVER else first
 
-    @property
-    def is_sound(self) -> bool:
-        """Whether all that learns is finite. Synchronises with the device."""
-        return all(bool(parameter.isfinite().all()) for parameter in self.learning.values())
+    def unsound(self) -> str | None:
+        """Name a tensor of the state that is no longer sound: not finite where it learns, NaN anywhere. Synchronises with the device."""
+        for name, tensor in self.tensors():
+            if tensor.is_floating_point() and not name.startswith("meter/"):
+                learns = name in self.learning or "/" in name  # a buffer of an objective's may begin at infinity
+                if bool((~tensor.isfinite()).any() if learns else tensor.isnan().any()):
+                    return name
+        return None
 
     def read_meter(self) -> dict[str, float]:
         """Read and clear the running means of the epoch: the one synchronisation with the device."""

@@ -118,7 +118,7 @@ def read_batch(readers: Mapping[str, StreamReader], leg: Leg, step: int, seed: i
     total = leg.origin + step
     now = Clock(leg.epoch + epoch, leg.recipe.epochs, within, leg.steps, total, seed)
     joint = _choose_rows(readers, now, total - leg.base)
-    shares = min(processes.count(), *map(len, joint.values()))
+    shares = min(processes.count(), *(max(1, len(rows) // 2) for rows in joint.values()))  # one row is too few for batch normalisation
     now = replace(now, rows=len(joint["main"]), stands_in=processes.rank() >= shares)
     part = 0 if now.stands_in else processes.rank()
     mixing = leg.stage.mixing
