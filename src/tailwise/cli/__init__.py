@@ -149,8 +149,8 @@ def run(words: list[str]) -> int:
         if debug:
             raise
         if together.lost_another(error):
-            together.let_others_speak()
-            return _say(f"another process ended; what was stored is kept, go on with: {together.command()}", together.KILLED)
+            together.let_others_speak()  # the one that failed says why, and the launcher where one was killed
+            return together.KILLED
         return _say(f"unexpected fault: {type(error).__name__}: {error}; the same command with --debug shows where", 70)
     return 0
 

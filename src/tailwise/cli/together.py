@@ -28,7 +28,7 @@ PATIENCE = timedelta(days=30)
 """How long processes wait for each other: the first may wait for another command that trains the same line."""
 
 SPEAKING = 4.0
-"""Seconds that the first process has to say why all end; then another may, and after as many the first says that it is alone."""
+"""Seconds that the first process has to say why all end; then another may, and has as many."""
 
 SHUTDOWN = 3600
 """Seconds that processes have to end after their step, or to leave a run, once they are asked to."""
