@@ -106,6 +106,9 @@ def test_force_deletes_nothing_that_was_added_to_a_study(place: Path, capsys: py
         assert added.removeprefix("study/") in refused(capsys, *other)
         Path(added).unlink()
     Path("study/runs/mine").rmdir()
+    Path("study/runs/la-seed0/run.json").unlink()  # no run any more, and what lies there is anybody's
+    assert "runs/la-seed0/log.jsonl" in refused(capsys, *other)
+    shutil.rmtree("study/runs/la-seed0")
     assert run(other) == 0
 
 

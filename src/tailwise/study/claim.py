@@ -113,11 +113,13 @@ def _check_replaceable(folder: Path) -> None:
         raise OutputExists(f"{folder} is a link, which --force never replaces; give --out the folder itself")
     card = read_study(folder)
     runs = [folder / "runs" / name for names in card["rows"].values() for name in names]
-    added = [place for run in runs if (run / RUN_CARD).is_file() for place in map(run.joinpath, added_files(run))]
+    runs = [run for run in runs if (run / RUN_CARD).is_file()]
+    added = [place for run in runs for place in map(run.joinpath, added_files(run))]
     for place in folder.rglob("*"):
         ours = place.name in {CARD, *REPORT_FILES, *card["files"]} and place.parent == folder
-        inside = any(place.is_relative_to(run) for run in runs)
-        if not ours and not inside and (place.is_symlink() or not place.is_dir()) and PENDING not in place.as_posix():
+        half_written = any(part.startswith(PENDING) for part in place.relative_to(folder).parts)
+        inside = half_written or any(place.is_relative_to(run) for run in runs)
+        if not ours and not inside and (place.is_symlink() or not place.is_dir()):
             added.append(place)
     if added:
         raise OutputExists(
