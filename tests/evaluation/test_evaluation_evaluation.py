@@ -3,11 +3,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn import metrics as sklearn_metrics
+from sklearn.metrics import f1_score
 
 from tailwise.counts import ClassCounts
-from tailwise.errors import UnknownName
-from tailwise.evaluation import Predictions, SplitPredictions, evaluate
+from tailwise.errors import BadData, UnknownName
+from tailwise.evaluation import Predictions, SplitPredictions, evaluate, jeffreys, wilson
 from tailwise.groups import explicit, make_groups
 
 COUNTS = ClassCounts((300, 120, 50, 7, 2))
@@ -108,12 +110,14 @@ def test_the_order_of_images_changes_nothing(random_predictions):
 def test_a_record_is_plain_json_with_stable_keys(random_predictions):
     plain = evaluate(random_predictions, "test").to_dict()
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
-    assert list(plain) == [
+    assert set(plain) == {
         "schema",
         "split",
         "images",
         "accuracy",
+        "accuracy_interval",
         "macro_accuracy",
+        "macro_interval",
         "balanced_error",
         "macro_f1",
         "ece",
@@ -122,8 +126,9 @@ def test_a_record_is_plain_json_with_stable_keys(random_predictions):
         "groups",
         "per_class",
         "absent_classes",
-    ]
-    assert plain["schema"] == "tailwise.evaluation/1"
+        "expected",
+    }
+    assert plain["schema"] == "tailwise.evaluation/2"
     assert plain["per_class"][4] == {
         "name": "e",
         "label": 4,
@@ -131,16 +136,59 @@ def test_a_record_is_plain_json_with_stable_keys(random_predictions):
         "n": 0,
         "correct": 0,
         "accuracy": None,
+        "interval": None,
     }
+    assert set(plain["macro_interval"]) == {"low", "high", "level"}
     assert set(plain["groups"]["few"]) == {
         "accuracy",
+        "interval",
         "micro_accuracy",
+        "micro_interval",
         "ece",
         "classes",
         "classes_present",
         "images",
         "train_images",
     }
+
+
+def test_every_accuracy_has_the_interval_that_it_should():
+    labels = np.repeat([0, 1, 2, 3, 4], [40, 30, 20, 10, 1])
+    answers = labels.copy()
+    answers[[0, 1, 2, 40, 70, 71, 90]] = 4
+    found = evaluate(predictions(labels, answers), "test")
+    assert found.accuracy_interval == wilson(94, 101)
+    assert [part.interval for part in found.per_class] == [jeffreys(*pair) for pair in ((37, 40), (29, 30), (18, 20), (9, 10), (1, 1))]
+    shares = np.array([37 / 40, 29 / 30, 18 / 20, 9 / 10])
+    images = np.array([40, 30, 20, 10])
+    variances = np.append(shares * (1 - shares) / (images - 1), 0.0625)  # of one image that is right: Beta(1.5, 0.5)
+    parts = variances / 25
+    freedom = parts.sum() ** 2 / (parts**2 / np.append(images - 1, 1)).sum()
+    half = stats.t.ppf(0.975, freedom) * np.sqrt(parts.sum())
+    assert found.macro_interval.low == pytest.approx(found.macro_accuracy - half, abs=1e-12)
+    assert found.macro_interval.high == pytest.approx(min(1.0, found.macro_accuracy + half), abs=1e-12)
+    assert found.groups["few"].micro_interval == wilson(10, 11)
+
+
+def test_an_expected_distribution_weighs_classes_and_leaves_their_means_alone():
+    labels = np.repeat([0, 1, 2, 3, 4], [40, 30, 20, 10, 4])
+    answers = np.where(np.arange(len(labels)) % 3 == 0, 0, labels)
+    test = predictions(labels, answers).split("test")
+    plain = evaluate(predictions(labels, answers), "test")
+    shares = np.array([0.1, 0.1, 0.2, 0.2, 0.4])
+    found = evaluate(predictions(labels, answers), "test", expected=shares)
+    of_class = np.array([part.accuracy for part in plain.per_class])
+    assert found.accuracy == pytest.approx(of_class @ shares)
+    assert (found.macro_accuracy, found.per_class) == (plain.macro_accuracy, plain.per_class)
+    assert found.accuracy_interval.low < found.accuracy < found.accuracy_interval.high
+    own = evaluate(predictions(labels, answers), "test", expected=np.bincount(labels) / len(labels))
+    assert own.accuracy == pytest.approx(plain.accuracy)
+    assert (own.macro_f1, own.ece) == (pytest.approx(plain.macro_f1), pytest.approx(plain.ece))
+    weights = (shares / np.bincount(labels))[labels] * len(labels)
+    assert found.macro_f1 == pytest.approx(f1_score(labels, answers, average="macro", sample_weight=weights))
+    assert test.images == len(labels)
+    with pytest.raises(BadData, match="3 expected shares for 5 classes"):
+        evaluate(predictions(labels, answers), "test", expected=[0.2, 0.3, 0.5])
 
 
 def test_a_split_without_images_is_undefined_not_zero():

@@ -13,10 +13,13 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from tailwise.data import Manifest
-    from tailwise.evaluation import Evaluation, Summary
+    from tailwise.evaluation import Evaluation, Interval, Summary
 
 WIDE = 160
 """Columns that a table of figures may take on any terminal."""
+
+WORDS = "what differs"
+"""The one column of prose."""
 
 WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE
 """A terminal's own width; into a file or a pipe nothing is folded at eighty columns."""
@@ -42,45 +45,56 @@ def print_data(manifest: Manifest) -> None:
 
 
 def print_summary(summary: Summary) -> None:
-    """Print the table over seeds, its caption and its notes."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("method", no_wrap=True, overflow="ellipsis")
-    for column in summary.columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    for row in summary.rows:
-        table.add_row(Text(row.name), *(str(row.cells[column]) for column in summary.columns))
-    Console(highlight=False, width=max(console.width, WIDE)).print(table)  # a figure is never cut: a narrow terminal folds the line
-    say(summary.caption)
-    for row in summary.rows:
-        if row.note:
-            say(f"{row.name}: {row.note}")
+    """Print figures, differences and efforts, each table with what it shows and what is to be said of its rows."""
+    wide = Console(highlight=False, width=max(console.width, WIDE))  # a figure is never cut: a narrow terminal folds the line
+    for number, found in enumerate(summary.tables):
+        if number:
+            console.print()
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in found.head:
+            words = column in ("", WORDS) or column == found.head[0]
+            table.add_column(Text(column), justify="left" if words else "right", no_wrap=column != WORDS, overflow="fold")
+        for line in found.lines:
+            table.add_row(*map(Text, line))
+        wide.print(table)
+        for said in (found.caption, *found.said):
+            say(said)
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
-    """Print one run's figures: overall, groups, every class, each with its n."""
+    """Print one run's figures: overall, groups, every class, each with its n and interval."""
     e = evaluation
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("", "accuracy", "n", "classes", "ECE"):
+    for column in ("", "accuracy", "95 %", "n", "classes", "ECE"):
         table.add_column(column, justify="left" if not column else "right")
-    table.add_row("overall (share of images)", percent(e.accuracy), f"{e.images:,}", "", percent(e.ece))
-    table.add_row("macro (mean over classes)", percent(e.macro_accuracy), f"{e.images:,}", str(len(e.per_class) - len(e.absent_classes)))
+    present = str(len(e.per_class) - len(e.absent_classes))
+    table.add_row("overall (share of images)", percent(e.accuracy), _ends(e.accuracy_interval), f"{e.images:,}", "", percent(e.ece))
+    table.add_row("macro (mean over classes)", percent(e.macro_accuracy), _ends(e.macro_interval), f"{e.images:,}", present)
     for name, group in e.groups.items():
-        table.add_row(Text(name), percent(group.accuracy), f"{group.images:,}", str(group.classes_present), percent(group.ece))
-    table.add_row("balanced error", percent(e.balanced_error), f"{e.images:,}", "")
-    table.add_row("macro-F1", percent(e.macro_f1), f"{e.images:,}", "")
+        images, classes = f"{group.images:,}", str(group.classes_present)
+        table.add_row(Text(name), percent(group.accuracy), _ends(group.interval), images, classes, percent(group.ece))
+    table.add_row("balanced error", percent(e.balanced_error), "", f"{e.images:,}", "")
+    table.add_row("macro-F1", percent(e.macro_f1), "", f"{e.images:,}", "")
     console.print(table)
     say(f"On {e.split}; groups by {e.scheme}: {e.rule}. ECE: calibration error of the softmax, 15 bins.")
+    say("Intervals speak of this network on new images: overall by Wilson, classes by Jeffreys, means by the variances within classes.")
+    if e.expected:
+        say("overall, macro-F1 and ECE stand for the class distribution that is expected, not the split's.")
     if e.absent_classes:
-        say(f"{len(e.absent_classes)} classes have no image in {e.split} and are in no mean.")
+        say(f"{len(e.absent_classes)} of {len(e.per_class)} classes have no image in {e.split} and are in no mean.")
     _print_classes(evaluation)
+
+
+def _ends(interval: Interval | None) -> str:
+    return "" if interval is None else str(interval)
 
 
 def _print_classes(evaluation: Evaluation) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("class", "training images", "accuracy", "n"):
+    for column in ("class", "training images", "accuracy", "95 %", "n"):
         table.add_column(column, justify="left" if column == "class" else "right")
     for found in evaluation.per_class:
-        table.add_row(Text(found.name), f"{found.train_images:,}", percent(found.accuracy), f"{found.n:,}")
+        table.add_row(Text(found.name), f"{found.train_images:,}", percent(found.accuracy), _ends(found.interval), f"{found.n:,}")
     console.print()
     console.print(table)
 

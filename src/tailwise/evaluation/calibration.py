@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from tailwise.errors import BadData, BadValue
-from tailwise.evaluation.metrics import Labels, micro_accuracy, predicted_labels
+from tailwise.evaluation.metrics import Labels, Weights, micro_accuracy, predicted_labels
 
 BINS = 15
 """The number of bins of Guo et al., and of the published figures of long-tailed methods (MiSLAS)."""
 
 
-def calibration_error(labels: Labels, logits: np.ndarray, classes: int, bins: int = BINS) -> float | None:
+def calibration_error(labels: Labels, logits: np.ndarray, classes: int, bins: int = BINS, weights: Weights = None) -> float | None:
     """Give the mean over images of |accuracy - mean confidence| of the bin that the image falls into.
 
     ECE = sum over bins of n_b / N * |acc_b - conf_b|. Confidence is the softmax probability of the predicted class, in float64; the bins
@@ -28,6 +28,7 @@ def calibration_error(labels: Labels, logits: np.ndarray, classes: int, bins: in
         logits: (N, C) finite floats.
         classes: C.
         bins: number of bins; part of the figure, so say it.
+        weights: what each image counts; None where all count the same.
 
     Returns:
         0-1; None without images.
@@ -51,14 +52,25 @@ def calibration_error(labels: Labels, logits: np.ndarray, classes: int, bins: in
         raise BadData(f"a calibration error needs finite logits of shape (images, classes), got shape {logits.shape}")
     if micro_accuracy(labels, logits, classes) is None:  # checks labels and shapes
         return None
-    confidence = _confidence(logits)
-    surplus = (predicted_labels(logits, classes) == np.asarray(labels)) - confidence
-    bin_of = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], confidence, side="left")  # left: an edge belongs to the bin below it
-    order = np.argsort(surplus)  # sums of floats depend on their order, the figure must not on that of the images
-    return float(np.abs(np.bincount(bin_of[order], weights=surplus[order])).sum() / len(logits))
+    return mean_gap(predicted_labels(logits, classes) == np.asarray(labels), confidence(logits), bins, weights)
 
 
-def _confidence(logits: np.ndarray) -> np.ndarray:
-    """Give (N,) float64, the largest softmax probability of each row."""
+def mean_gap(correct: np.ndarray, sure: np.ndarray, bins: int = BINS, weights: Weights = None) -> float | None:
+    """Give the calibration error of (N,) right answers and their (N,) confidences; None without images."""
+    if not len(sure):
+        return None
+    counts = np.ones(len(sure)) if weights is None else weights
+    surplus = correct - sure
+    order = np.lexsort((counts, surplus))  # sums of floats depend on their order, the figure must not on that of the images
+    return float(np.abs(np.bincount(bin_of(sure, bins)[order], weights=(counts * surplus)[order])).sum() / counts[order].sum())
+
+
+def bin_of(sure: np.ndarray, bins: int = BINS) -> np.ndarray:
+    """Give (N,) numbers of the bins, from 0, that confidences fall into; an edge belongs to the bin below it."""
+    return np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], sure, side="left")
+
+
+def confidence(logits: np.ndarray) -> np.ndarray:
+    """Give (N,) float64, the largest softmax probability of each row of (N, C) logits."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True).astype(np.float64)  # the largest becomes exp(0) = 1
     return 1.0 / np.exp(shifted).sum(axis=1)

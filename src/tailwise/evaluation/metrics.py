@@ -16,6 +16,8 @@ from tailwise.groups import Groups
 
 Labels = np.ndarray | Sequence[int]
 Answers = np.ndarray | Sequence[int] | Sequence[Sequence[float]]
+Weights = np.ndarray | None
+"""(N,) floats from 0, not all 0: what each image counts; None where all count the same."""
 
 
 def predicted_labels(predicted: Answers, classes: int) -> np.ndarray:
@@ -64,14 +66,14 @@ def macro_accuracy(labels: Labels, predicted: Answers, classes: int) -> float | 
     return _mean_of_present(per_class_accuracy(labels, predicted, classes))
 
 
-def micro_accuracy(labels: Labels, predicted: Answers, classes: int) -> float | None:
-    """Give the share of images answered right, whatever their class.
+def micro_accuracy(labels: Labels, predicted: Answers, classes: int, weights: Weights = None) -> float | None:
+    """Give the share of images answered right, whatever their class; each image counts with its weight.
 
     >>> micro_accuracy([0, 0, 0, 1], [0, 0, 0, 0], classes=2)
     0.75
     """
     truth, answers = _pair(labels, predicted, classes)
-    return float(np.mean(truth == answers)) if truth.size else None
+    return float(np.average(truth == answers, weights=weights)) if truth.size else None
 
 
 def balanced_error(labels: Labels, predicted: Answers, classes: int) -> float | None:
@@ -98,7 +100,7 @@ def group_accuracy(labels: Labels, predicted: Answers, classes: int, groups: Gro
     return {name: _mean_of_present(accuracies[list(members)]) for name, members in groups.members.items()}
 
 
-def macro_f1(labels: Labels, predicted: Answers, classes: int) -> float | None:
+def macro_f1(labels: Labels, predicted: Answers, classes: int, weights: Weights = None) -> float | None:
     """Give the mean over the classes *present in the labels* of F1 = 2 right / (images + times answered).
 
     An answer for a class without images lowers the F1 of the true class; the absent class itself is not in the mean.
@@ -107,20 +109,24 @@ def macro_f1(labels: Labels, predicted: Answers, classes: int) -> float | None:
     >>> macro_f1([0, 0, 1, 1], [0, 0, 0, 1], classes=3) == (4 / 5 + 2 / 3) / 2
     True
     """
-    images, correct, answered = tallies(labels, predicted, classes)
+    images, correct, answered = tallies(labels, predicted, classes, weights)
     scores = np.divide(2 * correct, images + answered, out=np.full(classes, np.nan), where=images > 0)
     return _mean_of_present(scores)
 
 
-def tallies(labels: Labels, predicted: Answers, classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def tallies(labels: Labels, predicted: Answers, classes: int, weights: Weights = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Count for each class its images, its right answers, and how often it was the answer: three (C,) int64 arrays.
+
+    With weights they are sums of the images' weights, float64.
 
     >>> [counts.tolist() for counts in tallies([0, 0, 1], [0, 1, 1], classes=3)]
     [[2, 1, 0], [1, 1, 0], [1, 2, 0]]
     """
     truth, answers = _pair(labels, predicted, classes)
-    right = truth[truth == answers]
-    images, correct, answered = (np.bincount(values, minlength=classes) for values in (truth, right, answers))
+    is_right = truth == answers
+    of_right = None if weights is None else weights[is_right]
+    pairs = ((truth, weights), (truth[is_right], of_right), (answers, weights))
+    images, correct, answered = (np.bincount(values, weights=w, minlength=classes) for values, w in pairs)
     return images, correct, answered
 
 

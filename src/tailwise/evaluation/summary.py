@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from tailwise.errors import BadValue, Clash
-from tailwise.evaluation.evaluation import Evaluation
+import numpy as np
+from numpy.typing import NDArray
 
-SCHEMA = "tailwise.summary/1"
+from tailwise.errors import BadValue, Clash, UnknownName
+from tailwise.evaluation.answers import Answers
+from tailwise.evaluation.crossed import FEW_IMAGES, group_weights, of_answers
+from tailwise.evaluation.differences import Answered, Difference, differences
+from tailwise.evaluation.evaluation import Evaluation
+from tailwise.evaluation.intervals import Estimate, Interval
+from tailwise.evaluation.redraws import Redrawn, estimate, redraw
+from tailwise.evaluation.tables import NOTHING, Table, figures_caption, make_csv, make_tables
+
+SCHEMA = "tailwise.summary/2"
 RESERVED = ("overall", "macro", "macro_f1")
-NOTHING = "–"
+BASELINE = "ce"
+"""The row that others are held against where there is one of that name."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +32,18 @@ class Measured:
     Attributes:
         name: what the line is called, a method for instance.
         evaluations: one a seed, all of the same split; none for a method that did not finish.
-        note: a remark shown in the last column.
+        note: a remark that stands below the table.
+        seeds: the seeds, as many as evaluations; rows are held against each other seed by seed. Default: 0, 1, 2...
+        effort: what it took, by what is counted: steps, images seen, seconds.
+        differs: what is not as in the row that it is held against, in phrases.
     """
 
     name: str
     evaluations: Sequence[Evaluation]
     note: str = ""
+    seeds: Sequence[int] = ()
+    effort: Mapping[str, float] = field(default_factory=dict)
+    differs: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -40,30 +53,40 @@ class Cell:
     Attributes:
         mean: mean over the seeds, 0-1; None where there is nothing to measure.
         spread: sample standard deviation over the seeds (divisor seeds - 1), 0-1; None below two seeds.
+        networks: 95 % interval for these networks on new images; None where there is nothing to measure.
+        method: 95 % interval for the method on new seeds and images; None below three seeds too.
         seeds: number of seeds.
         images: n, images behind the figure in each seed.
     """
 
     mean: float | None
     spread: float | None
+    networks: Interval | None
+    method: Interval | None
     seeds: int
     images: int
+
+    @property
+    def interval(self) -> Interval | None:
+        """The interval of the farther-reaching claim that so many seeds allow."""
+        return self.method or self.networks
 
     def __str__(self) -> str:
         if self.mean is None:
             return NOTHING
-        mean = f"{100 * self.mean:.2f}"
-        return mean if self.spread is None else f"{mean} ± {100 * self.spread:.2f}"
+        return f"{100 * self.mean:.2f} {self.interval or ''}".rstrip()
 
 
 @dataclass(frozen=True)
 class SummaryRow:
-    """One line: its name, its note, its number of seeds, and a cell for each column."""
+    """One line: its name, its note, its number of seeds, a cell for each column, and what it took."""
 
     name: str
     note: str
     seeds: int
     cells: Mapping[str, Cell]
+    effort: Mapping[str, float]
+    differs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -85,8 +108,11 @@ class Setting:
         images: n, its images.
         classes: classes in all, absent ones included.
         absent_classes: names of the classes without images in the split; they are in no mean.
+        small_classes: names of the classes with fewer than five images in the split, whose own figures say little.
+        expected: (C,) class distribution that overall and macro_f1 stand for; None for the split's own.
         scheme: name of the group scheme.
         rule: its thresholds in words.
+        members: group name -> labels of its classes.
         groups: group name -> size, from frequent to rare.
     """
 
@@ -94,81 +120,75 @@ class Setting:
     images: int
     classes: int
     absent_classes: tuple[str, ...]
+    small_classes: tuple[str, ...]
+    expected: tuple[float, ...] | None
     scheme: str
     rule: str
+    members: Mapping[str, tuple[int, ...]]
     groups: Mapping[str, GroupSize]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A table of figures over seeds; printed it is Markdown.
+    """Figures over seeds with their intervals, differences from one row, and what each row took; printed it is Markdown.
 
     Attributes:
         setting: split, groups and their sizes, the same for every line.
         columns: `overall` (share of all images), `macro` (mean over classes), the groups' names (mean over the group's
             classes), `macro_f1`. A group that is called like one of the others has ` (group)` after its name.
         rows: the lines, in the order given.
+        differences: of every other row from the one that it is held against; empty where there is one row.
+        equal: what is the same for all rows, in a sentence.
     """
 
     setting: Setting
     columns: tuple[str, ...]
     rows: tuple[SummaryRow, ...]
+    differences: tuple[Difference, ...] = ()
+    equal: str = ""
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """The figures; the differences, where rows are held against one; what each row took, where that is known."""
+        return make_tables(self)
 
     @property
     def caption(self) -> str:
-        """What the table shows, of how many images and seeds, and how the classes are grouped: one paragraph."""
-        setting = self.setting
-        sizes = "; ".join(
-            f"{name} {_number(size.classes, 'class', 'classes')}, {size.images} {setting.split} images, {size.train_images} training images"
-            for name, size in setting.groups.items()
-        )
-        absent = ""
-        if setting.absent_classes:
-            absent = f" {len(setting.absent_classes)} of {setting.classes} classes have no image in this split and are in no mean."
-        return (
-            f"Accuracy in percent on {setting.split}, n = {setting.images} images, {self._seeds()}. "
-            "overall: share of all images; macro, macro_f1: mean over classes; a group: mean over its classes. "
-            f"Groups by {setting.scheme} ({setting.rule}): {sizes}.{absent}"
-        )
+        """What the figures show, of how many images and seeds, and how the classes are grouped: one paragraph."""
+        return figures_caption(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain JSON values, shares 0-1 unrounded.
 
-        Keys: `schema`, the fields of `Setting`, `columns`, `caption`, and `rows`: objects with `name`, `note`, `seeds`
-        and `cells`, by column name objects with `mean`, `spread`, `seeds`, `images`.
+        Keys: `schema`, the fields of `Setting`, `columns`, `caption`, `equal`, `rows`: objects with `name`, `note`, `seeds`, `effort`,
+        `differs` and `cells`, by column name objects with `mean`, `spread`, `networks`, `method`, `seeds`, `images`; and `differences`,
+        see `Difference.to_dict`.
         """
         setting = asdict(self.setting)
+        lists = {name: list(value) for name, value in setting.items() if isinstance(value, tuple)}
         return {
             "schema": SCHEMA,
             **setting,
-            "absent_classes": list(self.setting.absent_classes),
+            **lists,
+            "members": {name: list(labels) for name, labels in self.setting.members.items()},
             "columns": list(self.columns),
             "caption": self.caption,
-            "rows": [asdict(row) for row in self.rows],
+            "equal": self.equal,
+            "rows": [{**asdict(row), "differs": list(row.differs)} for row in self.rows],
+            "differences": [difference.to_dict() for difference in self.differences],
         }
 
     def to_markdown(self) -> str:
-        """Give the table and its caption as Markdown, in percent with two decimals; names from outside are escaped."""
-        notes = any(row.note for row in self.rows)
-        head = ["", *map(_escaped, self.columns), "seeds", *(["note"] if notes else [])]
-        lines = [head, ["---", *["---:"] * (len(self.columns) + 1), *(["---"] if notes else [])]]
-        for row in self.rows:
-            cells = [str(row.cells[column]) for column in self.columns]
-            lines.append([_escaped(row.name), *cells, str(row.seeds), *([_escaped(row.note)] if notes else [])])
-        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        return f"{table}\n\n{_escaped(self.caption)}\n"
+        """Give the tables with what is said of them as Markdown, in percent with two decimals; names from outside are escaped."""
+        return "\n".join(table.to_markdown() for table in self.tables)
 
     def to_csv(self) -> str:
-        """Give one line a row: `name`, `seeds`, `images`, for each column its mean and `COLUMN spread`, `note`; 0-1."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        figures = [name for column in self.columns for name in (column, f"{column} spread")]
-        writer.writerow(["name", "seeds", "images", *figures, "note"])
-        for row in self.rows:
-            cells = [row.cells[column] for column in self.columns]
-            values = [value for cell in cells for value in (cell.mean, cell.spread)]
-            writer.writerow([row.name, row.seeds, self.setting.images, *values, row.note])
-        return text.getvalue()
+        """Give one line a row, shares 0-1.
+
+        `name`, `seeds`, `images`; for each column its mean and `COLUMN spread`, `COLUMN low`, `COLUMN high`; the difference in macro
+        accuracy with its ends, `p_holm` and `more_than_noise`; what the row took; `note`.
+        """
+        return make_csv(self)
 
     def __str__(self) -> str:
         return self.to_markdown()
@@ -176,19 +196,18 @@ class Summary:
     def _repr_markdown_(self) -> str:
         return self.to_markdown()
 
-    def _seeds(self) -> str:
-        numbers = sorted({row.seeds for row in self.rows if row.seeds})
-        if numbers == [1]:
-            return "1 seed, hence no spread"
-        span = f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else f"{numbers[0]}"
-        return f"{span} seeds, mean over seeds ± standard deviation over seeds"
 
+def summarise(rows: Sequence[Measured], against: str | None = None, equal: str = "") -> Summary:
+    """Make the tables; the seeds of a row are averaged, rows stay in their order.
 
-def summarise(rows: Sequence[Measured]) -> Summary:
-    """Make the table; the seeds of a row are averaged, rows stay in their order.
+    Args:
+        rows: what was measured.
+        against: the row that the others are held against; None for `ce`, or the first where there is no such row.
+        equal: what is the same for all rows, in a sentence.
 
     Raises:
-        BadValue: no row has an evaluation.
+        BadValue: no row has an evaluation, or a row has not as many seeds as evaluations.
+        UnknownName: no row is called like `against`.
         Clash: the evaluations are not of the same split, images, classes and groups.
 
     >>> import numpy as np
@@ -196,21 +215,92 @@ def summarise(rows: Sequence[Measured]) -> Summary:
     >>> from tailwise.evaluation import Predictions, SplitPredictions, evaluate
     >>> from tailwise.groups import make_groups
     >>> counts = ClassCounts((200, 50, 4))
-    >>> def seed(*answers):
-    ...     test = SplitPredictions(("a", "b", "c"), [0, 1, 2], np.eye(3)[list(answers)])
-    ...     predictions = Predictions({"test": test}, ("cat", "okapi", "saola"), counts, make_groups(counts.real), "")
-    ...     return evaluate(predictions, "test")
-    >>> table = summarise([Measured("ce", [seed(0, 1, 0), seed(0, 1, 2)]), Measured("ldam", [seed(0, 1, 2)])])
-    >>> print(table.to_markdown().split("\\n\\n")[0])
-    |  | overall | macro | many | medium | few | macro_f1 | seeds |
-    | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
-    | ce | 83.33 ± 23.57 | 83.33 ± 23.57 | 100.00 ± 0.00 | 100.00 ± 0.00 | 50.00 ± 70.71 | 77.78 ± 31.43 | 2 |
-    | ldam | 100.00 | 100.00 | 100.00 | 100.00 | 100.00 | 100.00 | 1 |
+    >>> def seed(*right):
+    ...     labels = np.repeat([0, 1, 2], 20)
+    ...     answers = np.where(np.arange(60) % 20 < np.array(right)[labels], labels, (labels + 1) % 3)
+    ...     test = SplitPredictions(tuple(f"{i:02}" for i in range(60)), labels, np.eye(3)[answers])
+    ...     return evaluate(Predictions({"test": test}, ("cat", "okapi", "saola"), counts, make_groups(counts.real), ""), "test")
+    >>> table = summarise([Measured("ce", [seed(19, 14, 6)]), Measured("ldam", [seed(18, 16, 13)])])
+    >>> print(table.differences[0].words.split(". ")[0])
+    ldam: better than ce by more than noise: macro +13.33 [+4.00, +22.67] points (p = 0.0062)
     """
     setting = _shared_setting(rows)
+    _check_paired(rows)
     groups = {f"{name} (group)" if name in RESERVED else name: name for name in setting.groups}
     columns = ("overall", "macro", *groups, "macro_f1")
-    return Summary(setting, columns, tuple(_summarised(row, setting, groups, columns) for row in rows))
+    images = {column: setting.groups[groups[column]].images if column in groups else setting.images for column in columns}
+    evaluations = [evaluation for row in rows for evaluation in row.evaluations]
+    weights = _weights(evaluations[0], groups)
+    redrawn = iter(redraw([evaluation.answers for evaluation in evaluations]))
+    made = []
+    for row in rows:
+        values = _values(row, groups)
+        estimates = _estimates(row, weights, [next(redrawn) for _ in row.evaluations])
+        cells = {column: _cell(values[column], estimates.get(column), images[column]) for column in columns}
+        if len(row.evaluations) == 1:
+            cells["overall"] = replace(cells["overall"], networks=row.evaluations[0].accuracy_interval)  # one pooled proportion
+        made.append(SummaryRow(row.name, row.note, len(row.evaluations), cells, dict(row.effort), tuple(row.differs)))
+    return Summary(setting, columns, tuple(made), _held_against(rows, against, weights, images), equal)
+
+
+def _values(row: Measured, groups: Mapping[str, str]) -> dict[str, list[float | None]]:
+    """Give each column's figures, one a seed."""
+    found: dict[str, list[float | None]] = {
+        "overall": [evaluation.accuracy for evaluation in row.evaluations],
+        "macro": [evaluation.macro_accuracy for evaluation in row.evaluations],
+        "macro_f1": [evaluation.macro_f1 for evaluation in row.evaluations],
+    }
+    return found | {column: [evaluation.groups[name].accuracy for evaluation in row.evaluations] for column, name in groups.items()}
+
+
+def _estimates(row: Measured, weights: Mapping[str, NDArray[np.float64]], redrawn: Sequence[Redrawn]) -> dict[str, Estimate | None]:
+    """Give the estimate behind each column; none where nothing is there to measure."""
+    if not row.evaluations or not row.evaluations[0].images:
+        return {}
+    answers = [evaluation.answers for evaluation in row.evaluations]
+    means = of_answers(np.stack([found.correct for found in answers]), answers[0].labels, answers[0].classes)
+    found = {column: means.estimate(of_classes) for column, of_classes in weights.items()}
+    f1 = [evaluation.macro_f1 for evaluation in row.evaluations if evaluation.macro_f1 is not None]
+    return found | {"macro_f1": estimate(f1, [draws.macro_f1 for draws in redrawn])}
+
+
+def _cell(values: Sequence[float | None], found: Estimate | None, images: int) -> Cell:
+    known = [value for value in values if value is not None]
+    return Cell(
+        mean=statistics.fmean(known) if known else None,
+        spread=statistics.stdev(known) if len(known) > 1 else None,
+        networks=None if found is None else found.interval("networks"),
+        method=None if found is None else found.interval("method"),
+        seeds=len(values),
+        images=images,
+    )
+
+
+def _weights(evaluation: Evaluation, groups: Mapping[str, str]) -> dict[str, NDArray[np.float64]]:
+    """Give the weights of classes in each column that is a mean over classes: column -> (C,)."""
+    classes = len(evaluation.per_class)
+    shares = evaluation.expected or [result.n for result in evaluation.per_class]
+    of_groups = {column: group_weights(evaluation.members[name], classes) for column, name in groups.items()}
+    return {"overall": np.asarray(shares, dtype=np.float64), "macro": np.ones(classes), **of_groups}
+
+
+def _held_against(
+    rows: Sequence[Measured], against: str | None, weights: Mapping[str, NDArray[np.float64]], images: Mapping[str, int]
+) -> tuple[Difference, ...]:
+    """Hold all rows against one of them."""
+    answered = {row.name: Answered(row.name, _by_seed(row)) for row in rows if row.evaluations}
+    if against is not None and against not in answered:
+        raise UnknownName("row", against, answered)
+    name = against or (BASELINE if BASELINE in answered else next(iter(answered)))
+    others = [row for row in answered.values() if row.name != name]
+    return tuple(differences(others, answered[name], weights, images))
+
+
+def _by_seed(row: Measured) -> dict[int, Answers]:
+    seeds = row.seeds or range(len(row.evaluations))
+    if len(seeds) != len(row.evaluations):
+        raise BadValue(f"row {row.name!r} has {len(row.evaluations)} evaluations and names {len(seeds)} seeds; give one each")
+    return {seed: evaluation.answers for seed, evaluation in zip(seeds, row.evaluations, strict=True)}
 
 
 def _shared_setting(rows: Sequence[Measured]) -> Setting:
@@ -229,14 +319,28 @@ def _shared_setting(rows: Sequence[Measured]) -> Setting:
     return shared
 
 
+def _check_paired(rows: Sequence[Measured]) -> None:
+    """Refuse rows that have as many images as each other, but others."""
+    (first, shared), *others = [(row.name, evaluation) for row in rows for evaluation in row.evaluations]
+    for name, evaluation in others:
+        ours, theirs = shared.answers, evaluation.answers
+        if ours.ids != theirs.ids or (ours.labels != theirs.labels).any():
+            raise Clash(
+                f"rows {first!r} and {name!r} were measured on other images, or the same with other labels; evaluate both on the same"
+            )
+
+
 def _setting(evaluation: Evaluation) -> Setting:
     return Setting(
         split=evaluation.split,
         images=evaluation.images,
         classes=len(evaluation.per_class),
         absent_classes=evaluation.absent_classes,
+        small_classes=tuple(result.name for result in evaluation.per_class if 0 < result.n < FEW_IMAGES),
+        expected=evaluation.expected,
         scheme=evaluation.scheme,
         rule=evaluation.rule,
+        members=evaluation.members,
         groups={
             name: GroupSize(group.classes, group.classes_present, group.images, group.train_images)
             for name, group in evaluation.groups.items()
@@ -244,35 +348,6 @@ def _setting(evaluation: Evaluation) -> Setting:
     )
 
 
-def _summarised(row: Measured, setting: Setting, groups: Mapping[str, str], columns: Sequence[str]) -> SummaryRow:
-    values: dict[str, list[float | None]] = {
-        "overall": [evaluation.accuracy for evaluation in row.evaluations],
-        "macro": [evaluation.macro_accuracy for evaluation in row.evaluations],
-        "macro_f1": [evaluation.macro_f1 for evaluation in row.evaluations],
-    }
-    for column, name in groups.items():
-        values[column] = [evaluation.groups[name].accuracy for evaluation in row.evaluations]
-    images = {column: setting.groups[groups[column]].images if column in groups else setting.images for column in columns}
-    cells = {column: _cell(values[column], images[column]) for column in columns}
-    return SummaryRow(row.name, row.note, len(row.evaluations), cells)
-
-
-def _cell(values: Sequence[float | None], images: int) -> Cell:
-    known = [value for value in values if value is not None]
-    mean = statistics.fmean(known) if known else None
-    return Cell(mean, statistics.stdev(known) if len(known) > 1 else None, len(values), images)
-
-
-def _number(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
-
-
 def _short(value: object) -> str:
     text = str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _escaped(text: str) -> str:
-    """Keep a name from outside in its cell: no new columns, lines or HTML."""
-    line = " ".join(text.split())
-    return re.sub(r"[\\|]|<(?=[A-Za-z/!?])", r"\\\g<0>", line)
