@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -21,6 +22,10 @@ SHOWN = _Shown.SHOWN
 
 Counts = Sequence[float] | _Shown
 """What a part's `counts` field takes: one number a class in label order, or `SHOWN`."""
+
+
+PRIOR_WORDS = ("train", "uniform", "reversed")
+"""Class priors at test that have a name: the training shares, equal ones, the training shares in reverse order."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,31 @@ class ClassCounts:
         """Largest over smallest count among the classes that have images; at least 1."""
         present = [n for n in self.real if n > 0]
         return max(present) / min(present) if present else float("nan")
+
+
+def mean_counts(folds: Sequence[ClassCounts]) -> ClassCounts:
+    """Average the counts of folds: real ones to the nearest whole number, halves up.
+
+    >>> mean_counts([ClassCounts((4, 1)), ClassCounts((5, 1)), ClassCounts((5, 0))]).real
+    (5, 1)
+    """
+    real = [math.floor(sum(counts) / len(folds) + 0.5) for counts in zip(*(counts.real for counts in folds), strict=True)]
+    shown = [sum(counts) / len(folds) for counts in zip(*(counts.shown for counts in folds), strict=True)]
+    return ClassCounts(tuple(real), tuple(shown))
+
+
+def without_prior(masses: Sequence[float], counts: Counts, tau: float) -> tuple[float, ...]:
+    """Take a prior of strength tau out of masses a class: `m_k / pi_k**tau`, pi the shares of the counts.
+
+    A class with a count of zero keeps its mass, as if its share were 1: what adjusts logits does not move it either.
+
+    >>> without_prior((30.0, 10.0), (3, 1), 1.0)
+    (40.0, 40.0)
+    """
+    if counts is SHOWN:
+        counts = masses
+    total = sum(counts)
+    return tuple(mass / (n / total) ** tau if n > 0 else mass for mass, n in zip(masses, counts, strict=True))
 
 
 def is_uneven(counts: Counts) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeVar
 
 from tailwise.counts import ClassCounts
-from tailwise.errors import BadValue
+from tailwise.errors import BadValue, Clash
 from tailwise.groups import Groups
 from tailwise.knobs import Knobbed, knobs
 from tailwise.knobs import knob as knob
@@ -196,7 +196,7 @@ class Stage:
         mixing: a mixing part applied to `main`, or None.
         learn: which parameters learn, first match first; `recipe` stands for the recipe's own entries, as None does for all.
         optimisers: named optimiser parts beside the recipe's `main`.
-        gradient: a gradient rule part such as SAM, or None for the plain gradient.
+        gradient: a gradient rule part such as SAM, or None for the plain gradient; one that takes several a step says so in `passes`.
         average: an averaging part such as EMA, or None.
         frozen_norm: whether normalisation in parts that do not learn uses its stored statistics (`eval`) or goes on (`train`).
         until: share of the recipe at which the stage ends.
@@ -266,6 +266,26 @@ def relay(stages: Iterable[Stage], change: Callable[[Stage], Stage] = lambda sta
     made, result = iter(stages), None
     while (stage := advance(made, result)) is not None:
         result = yield change(stage)
+
+
+def known_stages(stages: Iterable[Stage], who: str) -> list[Stage]:
+    """List all stages before the first one runs, for a modifier that must know which one is the last.
+
+    Args:
+        stages: a method's.
+        who: name of the modifier.
+
+    Raises:
+        Clash: the method decides by results what follows.
+    """
+    made: list[Stage] = []
+    waiting = relay(stages)
+    try:
+        while (stage := advance(waiting, Pending() if made else None)) is not None:
+            made.append(stage)
+    except Undecided:
+        raise Clash(f"{who} must know which stage is the last, and this method decides that by results") from None
+    return made
 
 
 class Method(Knobbed):

@@ -176,10 +176,12 @@ class Criterion(Part):
 
     divisor: ClassVar[Literal["rows", "weights"]] = "rows"
 
-    @property
-    def removes_prior(self) -> bool:
-        """Whether the class prior is taken out of the logits, so that nothing else should do it as well."""
-        return False
+    def prior_left(self, prior: Sequence[float]) -> tuple[float, ...]:
+        """Give the class prior that this leaves in the logits where rows come with `prior`: masses a class, up to a factor.
+
+        What takes no notice of classes leaves what it is shown. A criterion over another one gives its own effect alone.
+        """
+        return tuple(prior)
 
     @property
     def logit_scale(self) -> float:
@@ -200,10 +202,13 @@ class Criterion(Part):
         raise NotImplementedError
 
     def term(self, logits: Tensor, targets: Tensor) -> Term:
-        """Give the loss of these rows as a term for the loop to reduce."""
+        """Give the loss of these rows as a term for the loop to reduce.
+
+        Half precision is taken as float32: beside a logit of 1,000 it keeps no log prior, and 30 times a cosine's error is no logit.
+        """
         if awaits_shown(self):
             raise BadValue(f"{type(self).__name__} needs class counts: give one number a class instead of SHOWN")
-        values, weights = self.rows(logits, targets)
+        values, weights = self.rows(logits.to(torch.promote_types(logits.dtype, torch.float32)), targets)
         return Term(values, weights, self.divisor)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -214,7 +219,8 @@ class Criterion(Part):
             targets: (B,) int64 labels.
 
         Returns:
-            A scalar, or (B,) weighted losses when the field `reduction` is `none`, or their sum when it is `sum`.
+            A scalar, or (B,) weighted losses when the field `reduction` is `none`, or their sum when it is `sum`; in the dtype of the
+            logits, float32 for half precision.
         """
         term = self.term(logits, targets)
         reduction = getattr(self, "reduction", "mean")

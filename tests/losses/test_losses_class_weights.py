@@ -154,11 +154,13 @@ def test_the_scale_underneath_is_said(inner: Criterion):
     assert FrequencyWeighted(inner, COUNTS).logit_scale == inner.logit_scale
 
 
-def test_says_whether_it_takes_the_prior_out():
-    assert FrequencyWeighted(CE, COUNTS).removes_prior
-    assert FrequencyWeighted(CE, COUNTS, rule="log").removes_prior
-    assert not FrequencyWeighted(CE, COUNTS, 0.0).removes_prior
-    assert not FrequencyWeighted(CE, [5, 0, 5]).removes_prior
+def test_says_what_prior_it_leaves():
+    masses = [float(n) for n in COUNTS]
+    evened = FrequencyWeighted(CE, COUNTS).prior_left(masses)
+    present = [mass for mass, n in zip(evened, COUNTS, strict=True) if n]
+    assert present == pytest.approx([present[0]] * len(present))
+    assert FrequencyWeighted(CE, COUNTS, 0.0).prior_left(masses) == pytest.approx(masses)
+    assert FrequencyWeighted(CE, [5, 0, 5]).prior_left((3.0, 0.0, 1.0)) == pytest.approx((3.0, 0.0, 1.0))
 
 
 def test_counts_to_come_are_filled_in():

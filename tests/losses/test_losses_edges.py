@@ -7,6 +7,7 @@ import torch
 from tailwise.counts import SHOWN
 from tailwise.errors import BadValue
 from tailwise.losses import BalancedSoftmaxLoss, ClassWeighted, CrossEntropyLoss, LDAMLoss, effective_number_weights
+from tailwise.objective import Criterion
 from tailwise.specification import fill_shown
 
 EMPTY = [50, 0, 5, 1]
@@ -101,15 +102,25 @@ def test_counts_are_filled_in_everywhere():
     )
 
 
-def test_what_removes_the_prior_says_so():
-    assert BalancedSoftmaxLoss([3, 1]).removes_prior
-    assert BalancedSoftmaxLoss(SHOWN).removes_prior
-    assert ClassWeighted(CrossEntropyLoss(), [3, 1]).removes_prior
-    assert not CrossEntropyLoss().removes_prior
-    assert not LDAMLoss([3, 1]).removes_prior
-    assert not BalancedSoftmaxLoss([3, 1], tau=0.0).removes_prior
-    assert not BalancedSoftmaxLoss([3, 3, 0]).removes_prior
-    assert not ClassWeighted(CrossEntropyLoss(), [3, 1], beta=0.0).removes_prior
+def test_every_criterion_says_what_prior_it_leaves():
+    def left(criterion: Criterion, *masses: float) -> list[float]:
+        found = criterion.prior_left(masses or (3.0, 1.0))
+        return [mass / sum(found) for mass in found]
+
+    assert left(BalancedSoftmaxLoss([3, 1])) == left(BalancedSoftmaxLoss(SHOWN)) == pytest.approx([1 / 2, 1 / 2])
+    assert left(BalancedSoftmaxLoss([3, 1], tau=0.5)) == pytest.approx([3**0.5 / (3**0.5 + 1), 1 / (3**0.5 + 1)])
+    assert left(BalancedSoftmaxLoss([1, 3])) == pytest.approx([9 / 10, 1 / 10])
+    assert left(ClassWeighted(CrossEntropyLoss(), [3, 1], beta=0.999999)) == pytest.approx([1 / 2, 1 / 2], rel=1e-4)
+    for nothing in (
+        CrossEntropyLoss(),
+        LDAMLoss([3, 1]),
+        BalancedSoftmaxLoss([3, 1], tau=0.0),
+        BalancedSoftmaxLoss([3, 3]),
+        ClassWeighted(CrossEntropyLoss(), [3, 1], beta=0.0),
+        ClassWeighted(BalancedSoftmaxLoss([3, 1]), [3, 3]),  # its own effect alone
+    ):
+        assert left(nothing) == pytest.approx([3 / 4, 1 / 4])
+    assert left(BalancedSoftmaxLoss([3, 1, 0]), 3.0, 1.0, 0.0) == pytest.approx([1 / 2, 1 / 2, 0])
 
 
 def test_the_scale_of_the_softmax_is_said():

@@ -59,6 +59,19 @@ def test_no_focusing_is_cross_entropy_to_the_bit(dtype, detach):
     assert torch.equal(made[0][1], made[1][1])
 
 
+@GAMMAS
+@pytest.mark.limit
+def test_detached_or_not_is_one_value_and_one_gradient_without_focusing_only(gamma):
+    made = []
+    for detach in (False, True):
+        z = LOGITS.clone().requires_grad_()
+        loss = FocalLoss(gamma, detach)(z, TARGETS)
+        loss.backward()
+        made.append((loss.detach(), z.grad))
+    assert torch.equal(made[0][0], made[1][0])
+    assert torch.equal(made[0][1], made[1][1]) == (gamma == 0)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("gamma", [0.0, 0.01, 0.5, 1.0, 2.0])
 @pytest.mark.parametrize("lead", [1e-6, 8.0, 16.7, 17.5, 36.5, 37.5, 88.0, 104.0, 746.0, 1e4])
@@ -103,7 +116,7 @@ def test_leaves_the_callers_logits_alone():
 
 
 def test_the_prior_stays_in_the_logits():
-    assert not FocalLoss().removes_prior
+    assert FocalLoss().prior_left((3.0, 1.0)) == (3.0, 1.0)
     assert FocalLoss().logit_scale == 1.0
     assert FocalLoss().rows(LOGITS, TARGETS)[1] is None
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tailwise.losses import BalancedSoftmaxLoss, ClassWeighted, CrossEntropyLoss, LDAMLoss, effective_number_weights
+from tailwise.losses import BalancedSoftmaxLoss, ClassWeighted, CrossEntropyLoss, FrequencyWeighted, LDAMLoss, effective_number_weights
 from tailwise.objective import Criterion
 
 pytestmark = pytest.mark.limit
@@ -129,3 +129,32 @@ def test_beta_near_one_gives_inverse_frequency(gap):
     inverse = torch.tensor([1 / n for n in COUNTS], dtype=torch.float64)
     made = effective_number_weights(COUNTS, 1 - gap)
     torch.testing.assert_close(made, inverse * 4 / inverse.sum(), rtol=max(COUNTS) * gap + 1e-12, atol=0)
+
+
+@pytest.mark.parametrize("divisor", ["weights", "rows"])
+def test_beta_near_one_is_inverse_frequency_in_value_and_gradient(divisor):
+    assert_equal(ClassWeighted(CE, COUNTS, 1 - 1e-12, divisor=divisor), FrequencyWeighted(CE, COUNTS, divisor=divisor), rtol=1e-9)
+
+
+@pytest.mark.parametrize("power", [0.0, 0.3, 1.0, 1.2])
+def test_generalised_re_weighting_is_cost_sensitive_cross_entropy(power):
+    """Published as pi_k^-rho and as (n_min / n_k)^g; over the sum of weights a common factor is none."""
+    n = torch.tensor(COUNTS, dtype=torch.float64)
+    for weights in ((n / n.sum()) ** -power, (n.min() / n) ** power):
+        published = lambda z, y, weights=weights: torch.nn.functional.cross_entropy(z, y, weight=weights)  # noqa: E731
+        assert_equal(FrequencyWeighted(CE, COUNTS, power), published)
+
+
+def test_balanced_softmax_is_adjusted_cross_entropy_prior_ce_and_bayias():
+    """PriorCE has log(pi + 1e-9), which moves results by some 1e-9 / pi; Bayias takes log q off, which is a constant for a uniform q."""
+    prior = torch.tensor(COUNTS, dtype=torch.float64) / sum(COUNTS)
+    uniform = torch.full((4,), 0.25, dtype=torch.float64)
+    assert_equal(BalancedSoftmaxLoss(COUNTS), BalancedSoftmaxLoss(COUNTS, tau=1.0), rtol=0)
+    assert_equal(BalancedSoftmaxLoss(COUNTS), lambda z, y: CE(z + prior.log() - uniform.log(), y))
+    for a, b in zip(results(BalancedSoftmaxLoss(COUNTS)), results(lambda z, y: CE(z + (prior + 1e-9).log(), y)), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9 / float(prior.min()), atol=1e-9)
+
+
+def test_a_margin_of_zero_for_all_is_scaled_cross_entropy():
+    """CosFace at m = 0: even counts and no margin."""
+    assert_equal(LDAMLoss(EVEN, max_margin=0.0, scale=16.0), scaled(CE, 16.0), rtol=0)

@@ -48,27 +48,6 @@ def test_adjustment_over_a_sampler_subtracts_what_it_showed(run):
     np.testing.assert_allclose(run("la(base=sqrt-sampling)")[1], expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("row", "warned"),
-    [
-        ("cb-sampling", 0),
-        ("cb-sampling+drw", 1),
-        ("la(base=reweight)", 1),
-        ("la(base=class-balanced)", 1),
-        ("la(base=focal)", 0),
-        ("la(base=mixup)", 0),
-        ("reweight+drw", 1),
-        ("reweight(power=0)+drw", 0),
-        ("focal+drw", 0),
-        ("tau-norm(base=lws)", 1),
-        ("ncm(base=crt)", 0),  # the head, where cRT corrected the prior, is left aside
-        ("ncm(base=balanced-softmax)", 0),
-    ],
-)
-def test_a_prior_that_is_corrected_twice_is_warned_of(row, warned):
-    assert len(plan(row).warnings) == warned
-
-
 # --- learnable weight scaling ---------------------------------------------------------------------------------------------
 
 

@@ -128,11 +128,15 @@ def test_part_equals_the_function():
     np.testing.assert_array_equal(LogitAdjustment(COUNTS, 0.4).apply(scores), adjust_logits(scores.logits, COUNTS, 0.4))
 
 
-def test_says_whether_it_takes_the_prior_out():
-    assert LogitAdjustment().removes_prior
-    assert LogitAdjustment(COUNTS, "val").removes_prior
-    assert not LogitAdjustment(COUNTS, 0.0).removes_prior
-    assert not LogitAdjustment((5, 5, 0)).removes_prior
+def test_says_what_prior_it_leaves():
+    def left(part, *masses):
+        found = part.prior_left(masses)
+        return [mass / sum(found) for mass in found]
+
+    for part in (LogitAdjustment(), LogitAdjustment((3, 1)), LogitAdjustment((3, 1), "val")):
+        assert left(part, 3.0, 1.0) == pytest.approx([1 / 2, 1 / 2])
+    assert left(LogitAdjustment((3, 1), 2.0), 3.0, 1.0) == pytest.approx([1 / 4, 3 / 4])
+    assert left(LogitAdjustment((3, 1), 0.0), 3.0, 1.0) == left(LogitAdjustment((5, 5)), 3.0, 1.0) == pytest.approx([3 / 4, 1 / 4])
 
 
 def test_unfilled_counts_are_refused():

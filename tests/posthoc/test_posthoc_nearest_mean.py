@@ -129,8 +129,8 @@ def test_nothing_is_chosen_on_validation():
         assert part.fit(val) == (part, "nearest class mean of the training features, euclidean")
 
 
-def test_corrects_no_prior_in_the_logits():
-    assert not NearestMean().removes_prior
+def test_distances_are_under_no_prior():
+    assert NearestMean().prior_left((3.0, 1.0)) is None
 
 
 @pytest.mark.parametrize(("missing", "there"), [("features", scores(features=None)), ("class means", scores(means=None))])

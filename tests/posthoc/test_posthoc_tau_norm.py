@@ -88,9 +88,9 @@ def test_an_open_tau_is_refused():
         TauNorm().apply(Scores(LOGITS, head_weight=WEIGHT))
 
 
-def test_says_whether_it_takes_the_prior_out():
-    assert TauNorm().removes_prior
-    assert not TauNorm(0.0).removes_prior
+def test_what_prior_lengths_leave_is_not_known():
+    assert TauNorm().prior_left((3.0, 1.0)) is None
+    assert TauNorm(0.0).prior_left((3.0, 1.0)) == (3.0, 1.0)
 
 
 def test_widths_that_differ_are_refused():

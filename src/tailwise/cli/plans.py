@@ -47,8 +47,11 @@ def print_study_plan(setup: Setup, seeds: int, plans: Mapping[str, Plan], steps:
     """
     _print_data(setup.manifest)
     branches = make_branches(plans)
-    tree = Tree(Text(f"{len(setup.rows)} methods x {seeds} seeds on {setup.network}, recipe {setup.recipe.name}; each seed:"))
-    warnings = [f"warning: {warning}" for warning in merged_warnings(setup, plans)]
+    size, each = f"{len(setup.rows)} methods x {seeds} seeds", "each seed"
+    if setup.dealt:
+        size, each = f"{size} x {len(setup.dealt)} folds", f"{each} in each fold, here {setup.folds[0].fold}"
+    tree = Tree(Text(f"{size} on {setup.network}, recipe {setup.recipe.name}; {each}:"))
+    warnings = [f"{kind}: {said}" for kind in ("warning", "note") for said in merged(setup, plans, kind)]
     room = ROOM - sum(map(_height, warnings))
     _grow(tree, branches, 0, max(room, SOME), tables.console.width)
     tables.console.print(tree)
@@ -59,7 +62,7 @@ def print_study_plan(setup: Setup, seeds: int, plans: Mapping[str, Plan], steps:
     )
     more = ", beside what is decided by results" if steps.undecided else ""
     _print(f"{steps.shared:,} steps{shared}{more}; {steps.stored:,} of them are stored already")
-    for line in describe_processes(setup, setup.rows[0], 0):
+    for line in describe_processes(setup.folds[0], setup.rows[0], 0):
         _print(line)
 
 
@@ -67,7 +70,7 @@ def print_run_plan(setup: Setup, seed: int, plan: Plan, steps: Steps) -> None:
     """Say what a run will do, a line a stage."""
     _print_data(setup.manifest)
     _print(f"{setup.rows[0].text} on {setup.network}, recipe {setup.recipe.name}, seed {seed}:")
-    for line in (*plan.sentences(), *(f"warning: {warning}" for warning in plan.warnings)):
+    for line in (*plan.sentences(), *(f"warning: {said}" for said in plan.warnings), *(f"note: {said}" for said in plan.notes)):
         _print(line, indent=2)
     _print(f"{steps.shared:,} steps, {steps.stored:,} of them stored already", indent=2)
     for line in describe_processes(setup, setup.rows[0], seed):
@@ -90,14 +93,16 @@ def plan_record(folder: Path, plans: Mapping[str, Plan], steps: Steps, cost: Est
         "seconds": cost.seconds,
         "plans": {text: plan.sentences() for text, plan in plans.items()},
         "warnings": [warning for plan in plans.values() for warning in plan.warnings],
+        "notes": [note for plan in plans.values() for note in plan.notes],
     }
 
 
-def merged_warnings(setup: Setup, plans: Mapping[str, Plan]) -> Iterator[str]:
-    """Give each warning once, with the rows that it is said of."""
+def merged(setup: Setup, plans: Mapping[str, Plan], kind: str) -> Iterator[str]:
+    """Give each warning, or each note, once, with the rows that it is said of."""
     said: dict[str, list[str]] = {}
     for row in setup.rows:
-        for warning in plans[row.text].warnings:
+        plan = plans[row.text]
+        for warning in plan.warnings if kind == "warning" else plan.notes:
             said.setdefault(warning.removeprefix(str(row.method)).strip(), []).append(row.text)
     for what, (first, *others) in said.items():
         yield f"{first} {what}" + (f"; so do {_named(others)}" if others else "")

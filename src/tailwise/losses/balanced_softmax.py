@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from tailwise.counts import SHOWN, Counts, is_uneven
+from tailwise.counts import SHOWN, Counts, without_prior
 from tailwise.errors import BadValue
 from tailwise.objective import Criterion, as_counts
 
@@ -39,10 +40,9 @@ class BalancedSoftmaxLoss(Criterion):
     tau: float = 1.0
     reduction: Literal["mean", "sum", "none"] = "mean"
 
-    @property
-    def removes_prior(self) -> bool:
-        """Whether the shift changes anything."""
-        return self.tau > 0 and is_uneven(self.counts)
+    def prior_left(self, prior: Sequence[float]) -> tuple[float, ...]:
+        """Give the masses over `counts**tau`: what the shift explains, the logits need not."""
+        return without_prior(prior, self.counts, self.tau)
 
     shift: ClassVar[Tensor]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from tailwise.counts import Counts, is_uneven
+from tailwise.counts import Counts
 from tailwise.errors import BadValue
 from tailwise.objective import Criterion, as_counts
 
@@ -77,6 +78,10 @@ class WeightedByClass(Criterion):
         """Give the (classes,) float64 weights, rescaled to sum to the number of classes that have images."""
         raise NotImplementedError
 
+    def prior_left(self, prior: Sequence[float]) -> tuple[float, ...]:
+        """Give the masses times the weights: a row that counts twice is shown twice."""
+        return tuple(mass * weight for mass, weight in zip(prior, self.weigh().tolist(), strict=True))
+
     def prepare(self) -> None:
         """Compute the weights in float64."""
         if self.divisor not in ("weights", "rows"):
@@ -113,11 +118,6 @@ class ClassWeighted(WeightedByClass):
     """
 
     beta: float = 0.9999
-
-    @property
-    def removes_prior(self) -> bool:
-        """Whether the weights differ."""
-        return self.beta > 0 and is_uneven(self.counts)
 
     def weigh(self) -> Tensor:
         """Give the weights of the effective number."""

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from tailwise.counts import Counts, is_uneven
+from tailwise.counts import Counts
 from tailwise.errors import BadValue
 from tailwise.losses.class_weighted import WeightedByClass
 from tailwise.objective import as_counts
@@ -67,11 +67,6 @@ class FrequencyWeighted(WeightedByClass):
 
     power: float = 1.0
     rule: Rule = "inverse"
-
-    @property
-    def removes_prior(self) -> bool:
-        """Whether the weights differ."""
-        return self.power > 0 and is_uneven(self.counts)
 
     def weigh(self) -> Tensor:
         """Give the weights of the rule."""

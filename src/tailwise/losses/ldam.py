@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -59,6 +60,10 @@ class LDAMLoss(Criterion):
     max_margin: float = 0.5
     scale: float = 30.0
     reduction: Literal["mean", "sum", "none"] = "mean"
+
+    def prior_left(self, prior: Sequence[float]) -> tuple[float, ...]:
+        """Give what is shown: a margin asks for distance from every boundary, and takes no class out of the softmax's odds."""
+        return tuple(prior)
 
     @property
     def logit_scale(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,6 +23,9 @@ class SAM:
         rho: radius; 0 is the plain gradient.
         adaptive: whether the radius scales with the weights.
     """
+
+    passes: ClassVar[int] = 2
+    """Gradients that a step takes."""
 
     rho: float = 0.05
     adaptive: bool = False

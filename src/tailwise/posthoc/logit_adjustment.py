@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from tailwise.counts import SHOWN, Counts, is_uneven
+from tailwise.counts import SHOWN, Counts, without_prior
 from tailwise.errors import BadData, BadValue
 from tailwise.posthoc.scores import Scores
 from tailwise.posthoc.tau_grid import Tau, checked_tau, fit_tau, settled_tau
@@ -95,10 +95,9 @@ class LogitAdjustment:
             _log_prior(self.counts)
             object.__setattr__(self, "counts", tuple(np.asarray(self.counts, dtype=np.float64).tolist()))
 
-    @property
-    def removes_prior(self) -> bool:
-        """True unless nothing would change: tau is 0, or the classes with images have equal counts."""
-        return self.tau != 0 and is_uneven(self.counts)
+    def prior_left(self, prior: Sequence[float]) -> tuple[float, ...]:
+        """Give `prior_k / n_k**tau`; by the published tau where it is still to be chosen."""
+        return without_prior(prior, self.counts, PUBLISHED_TAU if self.tau == "val" else self.tau)
 
     def apply(self, scores: Scores) -> np.ndarray:
         """Give the adjusted (N, C) logits, in the dtype of `scores.logits`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self, get_args
 
@@ -86,10 +87,8 @@ class NearestMean:
         if self.metric not in get_args(Metric):
             raise BadValue(f"the metric of nearest class means is one of {', '.join(get_args(Metric))}, got {self.metric!r}")
 
-    @property
-    def removes_prior(self) -> bool:
-        """False: the head's logits are not used, so whatever corrected a prior in them is left aside and corrects nothing twice."""
-        return False
+    def prior_left(self, prior: Sequence[float]) -> None:
+        """Give None: the head's logits are not used, and a cosine or a distance is no log probability under any prior."""
 
     def apply(self, scores: Scores) -> np.ndarray:
         """Give (N, C) finite scores in the dtype of `scores.logits`, a class without images below all others."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -86,9 +87,8 @@ class Scores:
 class PostHoc(Protocol):
     """The form of every post-hoc part: a frozen dataclass of plain values, with two functions and one answer."""
 
-    @property
-    def removes_prior(self) -> bool:
-        """Whether the training prior is taken out of the logits, so that nothing else should do it as well."""
+    def prior_left(self, prior: Sequence[float]) -> tuple[float, ...] | None:
+        """Give the class prior that is left of `prior`, masses a class; None where the scores are no log probabilities under one."""
         ...
 
     def fit(self, val: Scores | None) -> tuple[Self, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -106,10 +106,9 @@ class TauNorm:
     def __post_init__(self) -> None:
         object.__setattr__(self, "tau", checked_tau(self.tau))
 
-    @property
-    def removes_prior(self) -> bool:
-        """True unless tau is 0: shorter rows for frequent classes stand in for subtracting the prior."""
-        return self.tau != 0
+    def prior_left(self, prior: Sequence[float]) -> tuple[float, ...] | None:
+        """Give the prior where tau is 0; else None: lengths stand in for a prior, and how much of one they hold is not known."""
+        return tuple(prior) if self.tau == 0 else None
 
     def apply(self, scores: Scores) -> np.ndarray:
         """Give the (N, C) logits of the normalised head, in the dtype of `scores.logits`.
@@ -149,4 +148,5 @@ def _without_bias(scores: Scores) -> np.ndarray:
 def _answers(scores: Scores) -> Callable[[float], np.ndarray]:
     linear, weight = _without_bias(scores), _head_weight(scores)
     dtype = scores.logits.dtype if scores.logits.dtype.kind == "f" else np.dtype(np.float64)
-    return lambda tau: (linear / _powered_norms(weight, tau)).astype(dtype)
+    limits = np.finfo(dtype)  # half precision ends at 65,504, and a short row is divided by little
+    return lambda tau: (linear / _powered_norms(weight, tau)).clip(limits.min, limits.max).astype(dtype)

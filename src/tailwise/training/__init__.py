@@ -6,7 +6,8 @@ loss, sampler or optimiser by name; tables; printing. May import `models`, `pixe
 
 from tailwise.training.line import RunSettings
 from tailwise.training.plan import Leg, Plan, Root, plan_method
+from tailwise.training.priors import prior_left
 from tailwise.training.run import Outcome, run_method
 from tailwise.training.splits import Splits
 
-__all__ = ["Leg", "Outcome", "Plan", "Root", "RunSettings", "Splits", "plan_method", "run_method"]
+__all__ = ["Leg", "Outcome", "Plan", "Root", "RunSettings", "Splits", "plan_method", "prior_left", "run_method"]

@@ -182,11 +182,15 @@ class LineRun:
                 if at_epoch is not None:
                     at_epoch(now_state(done))
             if storing:
-                self.keep(now_state(done), inner=not lasting)
+                left = now_state(done)
+                self.keep(left, inner=not lasting)
                 kept = time.perf_counter()
-            if interrupted and done != stop:
+                if done == stop:
+                    return left  # the very one that others find in the store, its seconds too
+                del left  # a second copy of the network for no longer than it takes to store it
+            if interrupted:
                 raise KeyboardInterrupt(f"step {done:,} of {stop:,} is stored")
-        return now_state(stop)
+        return now_state(stop)  # of a stage of no steps
 
     @property
     def cuts(self) -> set[int]:

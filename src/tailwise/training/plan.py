@@ -22,7 +22,8 @@ from tailwise.recipe import Recipe
 from tailwise.seeds import generator
 from tailwise.specification import fill_shown, key_of, room_digest, spec
 from tailwise.training.joint import forked
-from tailwise.training.sentences import describe, prior_warnings, stage_sentence
+from tailwise.training.priors import notes, warnings
+from tailwise.training.sentences import describe, stage_sentence
 from tailwise.training.splits import Splits
 
 CODE = ("training", "pixels", "models", "objective", "processes", "seeds", "data.images")
@@ -75,6 +76,7 @@ class Leg:
         parent: (line, step) of the state that the line starts from; None at the root.
         start: step of the line at which this stage begins; above 0 only where it continues an equal one.
         stop: step of the line at which it ends.
+        rows: rows an epoch of `main`.
         steps: steps an epoch.
         epoch: the clock's epoch where the line starts.
         origin: steps since the root where the line starts.
@@ -89,6 +91,7 @@ class Leg:
     parent: tuple[str, int] | None
     start: int
     stop: int
+    rows: int
     steps: int
     epoch: int
     origin: int
@@ -105,6 +108,28 @@ class Leg:
         """Steps of this stage."""
         return self.stop - self.start
 
+    @property
+    def epochs(self) -> int:
+        """Epochs of this stage; stages begin and end with whole ones."""
+        return self.length // self.steps
+
+    @property
+    def images_seen(self) -> int:
+        """Rows that this stage shows, over all streams; each view of a row counts, and a mixed row once."""
+        batch = batch_size(self.stage.streams["main"], self.recipe)
+        full, rest = divmod(self.rows, batch)
+        return self.epochs * (full * self._views_a_step(batch) + (self._views_a_step(rest) if rest else 0))
+
+    def _views_a_step(self, main: int) -> int:
+        """Count what a step shows in which `main` has so many rows."""
+        beside = {name: rows_beside(stream, self.recipe, main) for name, stream in self.stage.streams.items() if name != "main"}
+        return sum(rows * len(self.stage.streams[name].views) for name, rows in {**beside, "main": main}.items())
+
+    @property
+    def passes(self) -> int:
+        """Rows that gradients are taken of: `images_seen`, twice under SAM; what an objective does beyond that is not in it."""
+        return self.images_seen * getattr(self.stage.gradient, "passes", 1)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -115,12 +140,14 @@ class Plan:
         posthoc: the post-hoc part applied to its predictions, or None.
         decided_by_results: whether more stages follow that depend on what these leave.
         warnings: sentences about a prior that is corrected twice.
+        notes: sentences about parts that have nothing to correct, or do not go well together.
     """
 
     legs: tuple[Leg, ...]
     posthoc: Any
     decided_by_results: bool
     warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -177,7 +204,8 @@ def plan_method(root: Root, method: Any, modifiers: Iterable[Any] = ()) -> Plan:
     if not any(leg.length for leg in legs):
         raise BadValue(f"{method} has no step to train; give recipe.epochs more than {root.recipe.epochs}")
     posthoc = fill_posthoc(method, about, legs[-1])
-    return Plan(tuple(legs), posthoc, undecided, tuple(prior_warnings(root.splits.counts.real, legs[-1], posthoc, method)))
+    priors = (root.splits.counts.real, legs[-1], posthoc, method)
+    return Plan(tuple(legs), posthoc, undecided, tuple(warnings(*priors)), tuple(notes(*priors)))
 
 
 def fill_posthoc(method: Any, about: About, last: Leg) -> Any:
@@ -206,7 +234,8 @@ def next_leg(root: Root, stage: Stage, before: Leg | None, at: int | None = None
     """
     recipe = root.recipe.part(stage.recipe)
     with forked(root.seed, "describe"):  # parts that are made anew may draw
-        resolved, steps, shown = resolve_stage(root, stage, recipe, first=before is None)
+        resolved, rows, shown = resolve_stage(root, stage, recipe, first=before is None)
+    steps = -(-rows // batch_size(resolved.streams["main"], recipe))
     left = 0 if before is None else before.stop if at is None else at
     goes_on = before is not None and stage.start.clock == "continue"
     if before is not None and goes_on and before.recipe != recipe:
@@ -227,7 +256,7 @@ def next_leg(root: Root, stage: Stage, before: Leg | None, at: int | None = None
     others = {s.split: root.splits.identity(s.split) for s in resolved.streams.values() if s.split != "train"}
     line = key_of(root.key if parent is None else list(parent), spec(resolved), spec(recipe), others)
     net = resolved.net or (before.net if before is not None else Net())
-    return Leg(resolved, net, recipe, line, parent, 0, max(0, (end - epoch) * steps), steps, epoch, origin, base, shown)
+    return Leg(resolved, net, recipe, line, parent, 0, max(0, (end - epoch) * steps), rows, steps, epoch, origin, base, shown)
 
 
 def _is_same(stage: Stage, before: Stage) -> bool:
@@ -239,7 +268,7 @@ def _is_same(stage: Stage, before: Stage) -> bool:
 
 
 def resolve_stage(root: Root, stage: Stage, recipe: Recipe, first: bool) -> tuple[Stage, int, tuple[float, ...]]:
-    """Fill what a stage leaves open, and count its steps an epoch and the rows that it shows."""
+    """Fill what a stage leaves open, and count the rows of an epoch, and those a class that it is expected to show."""
     root.splits.check_streams(stage)
     main = stage.streams["main"]
     shown = shown_by(root.splits, main)
@@ -255,7 +284,7 @@ def resolve_stage(root: Root, stage: Stage, recipe: Recipe, first: bool) -> tupl
         mixing=fill_shown(stage.mixing, shown),
     )
     _check_objective(objective, resolved, recipe)
-    return resolved, -(-_epoch_rows(root, main, recipe) // batch_size(main, recipe)), shown
+    return resolved, _epoch_rows(root, main, recipe), shown
 
 
 def _learning(stage: Stage, recipe: Recipe) -> Iterator[Learn]:
@@ -287,6 +316,12 @@ def _check_objective(objective: Objective, stage: Stage, recipe: Recipe) -> None
 def batch_size(stream: Any, recipe: Recipe) -> int:
     """Give a stream's rows a step."""
     return int(stream.batch_size or max(1, round(recipe.batch_size * stream.batch_share)))
+
+
+def rows_beside(stream: Stream, recipe: Recipe, main: int) -> int:
+    """Give a stream's rows in a step in which `main` has so many: a share of the batch is as short as the last one of an epoch."""
+    batch = batch_size(stream, recipe)
+    return batch if stream.batch_size is not None else min(batch, max(1, round(main * stream.batch_share)))
 
 
 def shown_by(splits: Splits, stream: Stream) -> tuple[float, ...]:

@@ -1,12 +1,10 @@
-"""Plans in words: what a stage will do, what a part is, where a prior is corrected twice."""
+"""Plans in words: what a stage will do, and what a part is."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from tailwise.counts import is_uneven
 from tailwise.method import Best
 from tailwise.objective import Criterion
 
@@ -53,19 +51,3 @@ def describe(part: Any) -> str:
     inner = [describe(v) for v in fields.values() if isinstance(v, Criterion)]
     plain = [f"{k}={v:g}" for k, v in fields.items() if isinstance(v, float | int) and not isinstance(v, bool)]
     return type(part).__name__ + (f"({', '.join(inner + plain)})" if inner or plain else "")
-
-
-def prior_warnings(real: tuple[int, ...], last: Leg, posthoc: Any, method: Any) -> Iterator[str]:
-    """Warn where the class prior is corrected more than once, unless the card says that it is meant; the method begins the sentence.
-
-    A sampler corrects it when it shows uneven classes evenly; a criterion or post-hoc part says for itself whether it does.
-    """
-    parts = [last.stage.streams["main"].sampler] if is_uneven(real) and not is_uneven(last.shown) else []
-    criterion = getattr(last.stage.objective, "criterion", None)
-    while criterion is not None:
-        parts += [criterion] if criterion.removes_prior else []
-        criterion = getattr(criterion, "criterion", None)
-    parts += [posthoc] if getattr(posthoc, "removes_prior", False) else []
-    if len(parts) > 1 and not method.card.prior_twice:
-        named = ", ".join(type(part).__name__ for part in parts)
-        yield f"{method} corrects the class prior {len(parts)} times ({named}): expect the tail to be over-corrected"

@@ -12,7 +12,7 @@ import numpy as np
 from tailwise.counts import ClassCounts
 from tailwise.errors import BadData, Clash
 from tailwise.groups import Groups
-from tailwise.method import About, Stage
+from tailwise.method import About, Best, Stage
 from tailwise.pixels import Rows
 
 MEASURED = ("val", "test")
@@ -68,12 +68,14 @@ class Splits:
         return digest.hexdigest()
 
     def check_streams(self, stage: Stage) -> None:
-        """Refuse streams of splits that are not there, or that would teach on what is measured.
+        """Refuse splits that are not there, to train on or to choose a state by, and streams that would teach on what is measured.
 
         Raises:
-            BadData: the split is missing.
+            BadData: a split is missing.
             Clash: `val` or `test` as a training stream, not allowed by the user.
         """
+        if isinstance(stage.leaves, Best) and not len(self.rows.get(stage.leaves.split, ())):
+            raise BadData(f"the data have no split {stage.leaves.split!r} to choose on; set some of train aside with --split 80/10/10")
         for name, stream in stage.streams.items():
             if stream.split not in self.rows:
                 raise BadData(f"stream {name!r} wants split {stream.split!r}, and the data have {', '.join(self.rows)}")

@@ -17,7 +17,7 @@ from tailwise.errors import BadData, BadValue
 from tailwise.method import Stream
 from tailwise.objective import Batch, Clock, Sample
 from tailwise.pixels import Normalise, Rows, View
-from tailwise.training.plan import Leg, Root, batch_size
+from tailwise.training.plan import Leg, Root, batch_size, rows_beside
 
 PLAIN = Normalise()
 
@@ -134,13 +134,12 @@ def read_batch(readers: Mapping[str, StreamReader], leg: Leg, step: int, seed: i
 
 
 def _choose_rows(readers: Mapping[str, StreamReader], now: Clock, since_base: int) -> dict[str, NDArray[np.int64]]:
-    """Give the rows of the whole batch by stream; one that is a share of `main` is as short as the last batch of an epoch."""
+    """Give the rows of the whole batch by stream."""
     chosen = {"main": readers["main"].rows_at(now.epoch, now.step, since_base)}
     for name, reader in readers.items():
         if name != "main":
             rows = reader.rows_at(now.epoch, now.step, since_base)
-            share_of_main = max(1, round(len(chosen["main"]) * reader.stream.batch_share))
-            chosen[name] = rows[:share_of_main] if reader.stream.batch_size is None else rows
+            chosen[name] = rows[: rows_beside(reader.stream, reader.leg.recipe, len(chosen["main"]))]
     return chosen
 
 
