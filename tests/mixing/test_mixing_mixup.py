@@ -117,6 +117,32 @@ def test_alpha_zero_leaves_the_batch():
 
 
 @pytest.mark.limit
+@pytest.mark.parametrize("criterion", [CrossEntropyLoss(), LDAMLoss(COUNTS), ClassWeighted(CrossEntropyLoss(), COUNTS, 0.9)])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_share_of_one_is_no_mixing_in_rows_loss_and_gradient(criterion, weighted):
+    """lam = 1, drawn by hand: the rows are their own, and so is the loss on them."""
+
+    class Drawn:
+        def beta(self, a: float, b: float) -> float:
+            return 1.0
+
+        permutation = staticmethod(lambda rows: np.roll(np.arange(rows), 1))
+
+    before = sample(**({"weight": WEIGHTS} if weighted else {}))
+    mixed = Mixup(1.0)(before, Drawn())
+    assert torch.equal(mixed.images, before.images)
+    made = []
+    for rows in (before, mixed):
+        logits = torch.randn(B, C, generator=torch.Generator().manual_seed(1), dtype=torch.float64).requires_grad_()
+        term = supervised(criterion, logits, rows)
+        loss = term.numerator() / term.denominator()
+        loss.backward()
+        made.append((loss.detach(), logits.grad))
+    for one, other in zip(*made, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.limit
 def test_a_tiny_alpha_mixes_nothing_to_be_seen():
     for seed in range(20):
         mixed = Mixup(1e-4)(sample(powers()), rng(seed))

@@ -24,8 +24,14 @@ def scaled_like(linear: torch.nn.Module, scale: list[float] | None = None) -> to
 
 @pytest.mark.limit
 def test_scale_one_is_the_linear_head_to_the_bit():
-    linear = LinearHead().build(5, 3)
+    """And so is the gradient in the features."""
+    linear, gradients = LinearHead().build(5, 3), []
+    for head in (linear, scaled_like(linear)):
+        features = FEATURES.clone().requires_grad_()
+        cross_entropy(head(features), torch.tensor([0, 1, 2, 0, 1, 2, 0])).backward()
+        gradients.append(features.grad)
     assert torch.equal(scaled_like(linear)(FEATURES), linear(FEATURES))
+    assert torch.equal(*gradients)
 
 
 @pytest.mark.reference
