@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from tailwise.data import NAMES, Manifest, write_folder
 from tailwise.data import read as read_data
@@ -15,16 +17,19 @@ from tailwise.errors import BadData
 from tailwise.evaluation import Summary
 from tailwise.method import Method
 from tailwise.models import NETWORKS
-from tailwise.posthoc.foreign import adjust as adjust
+from tailwise.posthoc.foreign import Adjusted
+from tailwise.posthoc.foreign import adjust as adjust_foreign
 from tailwise.registry import Entry, Row, entries, load_file, parse_modifier, parse_row, parse_rows
 from tailwise.store import Store
+from tailwise.study.class_numbers import read_prior
 from tailwise.study.compare import Study
 from tailwise.study.compare import compare as run_comparison
 from tailwise.study.features import write_features
+from tailwise.study.measure import by_seed, measure, set_of, tabulate
 from tailwise.study.places import default_run, default_study
 from tailwise.study.predict import Answer
 from tailwise.study.predict import predict as predict_images
-from tailwise.study.runs import Run, execute, summarise_runs
+from tailwise.study.runs import Run, execute
 from tailwise.study.setup import make_manifest, make_setup
 from tailwise.study.words import DataWords, TrainingWords
 from tailwise.training import RunSettings
@@ -158,6 +163,8 @@ def compare(
     methods: str = "all",
     *,
     seeds: int = 3,
+    against: str | None = None,
+    folds: int | None = None,
     settings: Sequence[str] = (),
     recipe: str = "head",
     net: str | None = None,
@@ -174,6 +181,9 @@ def compare(
         data: what `read` gives or takes.
         methods: names separated by commas, a family, or `all`.
         seeds: number of seeds, 0 to seeds - 1.
+        against: the row that the others are held against; None for `ce`, or the first.
+        folds: deal all images into so many folds, 3 to 20, and measure each image once, by a network that did not see it; None measures
+            the data's own test split, or the default one.
         settings: as in `["ldam.max_margin=0.3", "recipe.epochs=20"]`.
         recipe: name of a recipe.
         net: name of a network; None for the recipe's.
@@ -188,13 +198,18 @@ def compare(
         The study on disk; what is finished is not run again.
     """
     training = TrainingWords(recipe, net, tuple(settings), device, threads)
-    setup = make_setup(data, parse_rows(methods), DataWords(groups=groups), training, store)
+    setup = make_setup(data, parse_rows(methods), DataWords(groups=groups), training, store, folds=folds, against=against)
     folder = Path(out) if out is not None else default_study(setup, range(seeds))
     return run_comparison(setup, range(seeds), folder, RunSettings(setup.store, setup.device), force)
 
 
 def predict(
-    run: Run | Path | str, images: Path | str | Sequence[Path | str], *, top: int = 5, method: Method | str | None = None
+    run: Run | Path | str,
+    images: Path | str | Sequence[Path | str],
+    *,
+    top: int = 5,
+    test_prior: str | Path | Sequence[float] | None = None,
+    method: Method | str | None = None,
 ) -> list[Answer]:
     """Name the most likely classes of images.
 
@@ -202,11 +217,35 @@ def predict(
         run: a run trained on images, or its folder.
         images: a file or folder, or several.
         top: classes an image.
+        test_prior: classes that are expected, which moves the answers: `train`, `uniform`, `reversed`, a file or numbers, as in `adjust`;
+            a file may name classes too. None keeps the prior of the run's logits.
         method: the method, for a run of a file of one's own.
     """
     places = [images] if isinstance(images, Path | str) else images
     found = run if isinstance(run, Run) else Run.load(run)
-    return predict_images(found, places, top, method_row(method) if method else None)
+    return predict_images(found, places, top, method_row(method) if method else None, test_prior=test_prior)
+
+
+def adjust(
+    logits: np.ndarray,
+    counts: Iterable[int],
+    tau: float = 1.0,
+    *,
+    test_prior: str | Path | Sequence[float] = "uniform",
+    val_logits: np.ndarray | None = None,
+    val_labels: np.ndarray | None = None,
+) -> Adjusted:
+    """Correct the logits, or probabilities, of any model for the tail, without training; `tailwise.posthoc.adjust` says how.
+
+    Args:
+        logits: (N, C) finite numbers.
+        counts: (C,) training images a class.
+        tau: strength with which the training prior is taken out.
+        test_prior: classes that are expected at test: `train`, `uniform`, `reversed`, a file of counts or shares, or (C,) numbers.
+        val_logits: (M, C) of images that were not trained on; with them a temperature makes scores calibrated.
+        val_labels: (M,) their labels.
+    """
+    return adjust_foreign(logits, counts, tau, read_prior(test_prior), val_logits, val_labels)
 
 
 def catalogue() -> Catalogue:
@@ -245,16 +284,23 @@ class Catalogue:
         return "\n".join([*lines, *(f"{kind}: {', '.join(getattr(self, kind))}" for kind in ("recipes", "networks", "data"))])
 
 
-def report(*folders: Path | str, split: str | None = None) -> Summary:
-    """Summarise runs, or one study, from their predictions.
+def report(*folders: Path | str, split: str | None = None, against: str | None = None, test_prior: str | None = None) -> Summary:
+    """Summarise runs, or one study, from their predictions: figures with intervals, differences from one row, what each row took.
 
     Args:
         folders: run folders; runs of one method with different seeds become one row. Or the folder of one study.
         split: `test` or `val`; None for test when there is one.
+        against: the row that the others are held against; None for the study's own, `ce`, or the first.
+        test_prior: class distribution that is expected at test: `train`, `uniform`, `reversed`, or a file of shares or counts; answers are
+            made anew under it, and overall accuracy stands for it. None leaves the runs' own answers.
 
     Raises:
         BadData: a folder that is neither; runs that were not measured on the same images.
+        UnknownName: no row is called like `against`.
     """
+    if len(folders) == 1 and (Path(folders[0]) / "study.json").exists():
+        study = Study.load(folders[0])
+        return study.summary(split, against, test_prior)
     runs: dict[str, list[Run]] = {}
     for folder in map(Path, folders):
         found = (
@@ -266,7 +312,7 @@ def report(*folders: Path | str, split: str | None = None) -> Summary:
             runs.setdefault(run.record["method"], []).append(run)
     for found in runs.values():
         _check_alike(found)
-    return summarise_runs(runs, split)
+    return tabulate(measure(runs, split, test_prior), runs, against)
 
 
 def _check_alike(runs: Sequence[Run]) -> None:
@@ -278,9 +324,9 @@ def _check_alike(runs: Sequence[Run]) -> None:
                 raise BadData(
                     f"{first.folder} and {other.folder} are both {first.record['method']} and differ in {field}; report them apart"
                 )
-        if other.record["data"]["identity"] != first.record["data"]["identity"]:
+        if set_of(other) != set_of(first):
             raise BadData(f"{first.folder} and {other.folder} were trained on different data; report them apart")
-    seeds = [run.record["seed"] for run in runs]
+    seeds = [group[0].record["seed"] for group in by_seed(runs)]
     if len(set(seeds)) != len(seeds):
         raise BadData(f"{first.record['method']} is there with the same seed twice ({sorted(seeds)}); name each run once")
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tailwise as tw
 from tailwise.cli import run
+from tailwise.posthoc import adjust_logits
 
 DOCS = (Path(__file__).parents[2] / "docs/formats.md").read_text(encoding="utf-8")
 COUNTS = [200, 50, 2]
@@ -63,6 +65,50 @@ def test_json_says_the_same(capsys):
     assert {key for record in (found, found["groups"]["few"]) for key in record if key != "schema" and f"`{key}`" not in section} == set()
 
 
+def test_another_prior_at_test_is_said_and_written(capsys):
+    Path("q.json").write_text('{"0": 1, "2": 0, "1": 3.5}')
+    np.save("q.npy", [1, 3.5, 0])
+    for file in ("q.json", "q.npy"):
+        assert adjust("--test-prior", file, "--json", out=f"{file}.out.npy") == 0
+        found = json.loads(capsys.readouterr().out)
+        assert (found["test_prior"], found["temperature"], found["val_images"]) == (file, 1.0, 0)
+        assert found["expected"] == pytest.approx([1 / 4.5, 3.5 / 4.5, 0])
+        written = np.load(f"{file}.out.npy")
+        assert (written.argmax(1) != 2).all()
+        np.testing.assert_allclose(written[:, 1] - written[:, 0], LOGITS[:, 1] - LOGITS[:, 0] + math.log(200 / 50 * 3.5), rtol=1e-6)
+    assert adjust("--test-prior", "train") == 0
+    said = capsys.readouterr().out
+    assert "0 rows (0.00 %) changed" in said
+    assert "Test prior train; scores, the softmax of what is written: temperature 1, not calibrated: no validation images." in said
+
+
+def test_python_takes_the_same_words():
+    Path("q.json").write_text("[1, 3.5, 0]")
+    assert adjust("--test-prior", "q.json") == 0
+    for expected in ("q.json", Path("q.json"), [1, 3.5, 0], np.array([1, 3.5, 0])):
+        found = tw.adjust(np.load("logits.npy"), COUNTS, test_prior=expected)
+        np.testing.assert_array_equal(found.logits, np.load("adjusted.npy"))
+    np.testing.assert_array_equal(tw.adjust(LOGITS, COUNTS).logits, adjust_logits(LOGITS, COUNTS))
+
+
+def test_val_rows_make_scores_calibrated(capsys):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, size=400)
+    np.save("val.npy", (2 * np.eye(3)[labels] + rng.normal(size=(400, 3))).astype(np.float16))
+    np.savez("labels.npz", ids=np.arange(400), labels=labels)
+    words = ["--val-logits", "val.npy", "--val-labels", "labels.npz"]
+    assert adjust(*words) == 0
+    said = capsys.readouterr().out
+    assert "fitted on val (n = 400)" in said
+    assert adjust(*words, "--json", out="again.npy") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["val_images"] == 400
+    expected = LOGITS / found["temperature"] - [math.log(n / 252) for n in COUNTS]
+    np.testing.assert_allclose(np.load("again.npy"), expected, rtol=1e-5)
+    np.save("short.npy", labels[:3])
+    assert "labels must have shape (400,)" in refused(capsys, "--val-logits", "val.npy", "--val-labels", "short.npy")
+
+
 def test_probabilities_are_recognised_and_said(capsys):
     shares = np.exp(LOGITS) / np.exp(LOGITS).sum(axis=1, keepdims=True)
     np.savez("both.npz", labels=[0, 1, 2], logits=shares)
@@ -113,6 +159,22 @@ def test_the_input_is_never_replaced(capsys):
     np.testing.assert_array_equal(np.load("logits.npy"), LOGITS.astype(np.float32))
 
 
+def test_files_that_are_read_are_never_replaced(capsys):
+    np.save("q.npy", [1.0, 2.0, 3.0])
+    np.save("labels.npy", [0, 1, 2])
+    np.save("val.npy", LOGITS)
+    words = ["--force", "--test-prior", "q.npy", "--val-logits", "val.npy", "--val-labels", "labels.npy"]
+    for out, name in (("q.npy", "test prior"), ("val.npy", "val logits"), ("labels.npy", "val labels")):
+        assert f"holds the {name}" in refused(capsys, *words, out=out)
+
+
+@pytest.mark.parametrize("prior", ["[1, 2]", "[1, 2, -3]", "[0, 0, 0]", '{"a": 1, "b": 2, "c": 3}', '{"0": 1, "1": 2}', "3", "[1, 2"])
+def test_bad_priors_get_one_line(capsys, prior):
+    Path("q.json").write_text(prior)
+    said = refused(capsys, "--test-prior", "q.json")
+    assert "q.json" in said or "2 classes where there are 3" in said
+
+
 def test_classes_without_images_are_said(capsys):
     Path("counts.json").write_text('{"0": 200, "1": 50, "2": 0}')
     assert adjust() == 0
@@ -156,6 +218,14 @@ def test_files_that_cannot_be_read_get_one_line(capsys):
         (["--tau", "-1"], {}, "tau is a number from 0"),
         (["--tau", "nan"], {}, "tau is a number from 0"),
         (["--tau", "big"], {}, "--tau"),
+        (["--test-prior", "unifrm"], {}, "'unifrm' is no word and no file. Did you mean 'uniform'?"),
+        (["--test-prior", "nosuch.json"], {}, "no word and no file. Give train, uniform, reversed, or a file"),
+        (["--test-prior", "logits.npy"], {}, "logits.npy: expected an array of shape (classes,)"),
+        (["--val-logits", "logits.npy"], {}, "--val-logits comes without --val-labels"),
+        (["--val-labels", "logits.npy"], {}, "--val-labels comes without --val-logits"),
+        (["--val-logits", "logits.npy", "--val-labels", "logits.npy"], {}, "labels must"),
+        (["--val-logits", "logits.npy", "--val-labels", "nosuch.npy"], {}, "nosuch.npy: no such file"),
+        (["--force", "--test-prior", "logits.npy"], {"out": "logits.npy"}, "is the input"),
         ([], {"out": "adjusted.npz"}, "end in .npy"),
         ([], {"out": "/proc/nowhere/a.npy"}, "cannot be written"),
     ],

@@ -11,6 +11,7 @@ import pytest
 
 from photos import COUNTS, paint
 from tailwise.cli import run
+from tailwise.records import with_seal
 
 SMALL = ["--set", "recipe.image_size=32", "--set", "recipe.epochs=3", "--set", "recipe.second.epochs=1"]
 
@@ -102,7 +103,7 @@ def test_comparing_unsplit_photographs_tells_the_whole_story(photos, capsys):
     assert "may be chance" in text
     predicted, trained = follow(capsys, text, photos)
     assert predicted.count(".png") == 36
-    assert "not calibrated" in predicted
+    assert "fitted on val (n = " in predicted
     assert "train 36" in trained
     assert "nothing is left to measure on" in trained
     again = said(capsys, "compare", photos, *SMALL, "--methods", "ce,la,tau-norm", "--seeds", "2", "--out", "study")
@@ -193,8 +194,10 @@ def test_all_data_trains_on_every_image_and_measures_nothing(own_place, capsys):
     assert record["correction"]["tau"] == 0.7
     assert "trained on all its rows" in refused(capsys, "report", "a")
     assert "trained on all its rows" in refused(capsys, "report", "a", "--json")
-    answers = told(capsys, "predict", "a", "p/test", "--top", "1")["answers"]
-    assert len(answers) == 5
+    found = told(capsys, "predict", "a", "p/test", "--top", "1")
+    assert len(found["answers"]) == 5
+    assert (found["scoring"]["temperature"], found["scoring"]["val_images"]) == (1.0, 0)
+    assert "not calibrated: no validation images" in said(capsys, "predict", "a", "p/test")
     text = said(capsys, "train", "p", *SMALL, "--all-data", "--out", "a", "--method", "tau-norm")
     assert text.startswith("already done")
     assert "tau = 0.70" in text
@@ -214,7 +217,7 @@ def test_all_data_with_a_split_is_refused(photos, own_place, capsys):
 def test_answers_as_json_and_as_a_table(photos, capsys):
     said(capsys, "train", photos, *SMALL, "--out", "a")
     found = told(capsys, "predict", "a", f"{photos}/ant", f"{photos}/cow/000.png", "--top", "9")
-    assert set(found) == {"schema", "run", "answers"}
+    assert set(found) == {"schema", "run", "scoring", "answers"}
     assert found["schema"] == "tailwise.answers/1"
     assert [Path(answer["image"]).name for answer in found["answers"]] == [f"{i:03d}.png" for i in (*range(18), 0)]
     for answer in found["answers"]:
@@ -224,6 +227,38 @@ def test_answers_as_json_and_as_a_table(photos, capsys):
         assert sum(scores) == pytest.approx(1.0)
     text = said(capsys, "predict", "a", f"{photos}/cow/000.png")
     assert found["answers"][-1]["top"][0]["class"] in text
+    assert f"score: {found['scoring']['scores']}" in text
+    page = (Path(__file__).parents[2] / "docs/formats.md").read_text(encoding="utf-8")
+    assert {key for key in found["scoring"] if f"`{key}`" not in page.split("## Answers")[1].split("\n## ")[0]} == set()
+
+
+def test_a_test_prior_moves_the_answers_and_is_said(photos, capsys):
+    said(capsys, "train", photos, *SMALL, "--out", "a")
+    with_prior_left("a", [18, 12, 6])
+    Path("q.json").write_text('{"cow": 3, "ant": 0, "bee": 0}')
+    found = told(capsys, "predict", "a", photos, "--test-prior", "q.json")
+    assert {answer["top"][0]["class"] for answer in found["answers"]} == {"cow"}
+    assert {answer["top"][0]["score"] for answer in found["answers"]} == {1.0}
+    assert (found["scoring"]["test_prior"], found["scoring"]["expected"]) == ("q.json", [0.0, 0.0, 1.0])
+    text = said(capsys, "predict", "a", photos, "--test-prior", "reversed")
+    assert "score: probability under the reversed training prior, temperature" in text
+    for words, expected in (
+        ("unifrm", "Did you mean 'uniform'"),
+        ("my photos", "cannot be read as JSON"),
+        ("mine.npy", "no word and no file"),
+    ):
+        assert expected in refused(capsys, "predict", "a", photos, "--test-prior", words)
+    with_prior_left("a", None)
+    assert "no log probabilities" in refused(capsys, "predict", "a", photos, "--test-prior", "uniform")
+    assert "fitted on val" in said(capsys, "predict", "a", photos)
+
+
+def with_prior_left(run: str, counts: list[int] | None) -> None:
+    """Write the prior that is left in a run's logits into its record."""
+    file = Path(run, "run.json")
+    record = {name: value for name, value in json.loads(file.read_text()).items() if name != "seal"}
+    shares = counts and [n / sum(counts) for n in counts]
+    file.write_text(json.dumps(with_seal({**record, "prior_left": shares})))
 
 
 @pytest.mark.parametrize(

@@ -282,4 +282,4 @@ def test_it_reads_well_in_a_notebook_and_names_from_outside_stay_text(make_set):
     page = found._repr_markdown_()
     assert "| many | 1 | 9 |" in page
     assert "a \\| b" in page
-    assert "`tailwise compare DATA --split 50/10/40`" in page
+    assert "`tailwise compare DATA --folds 5`" in page

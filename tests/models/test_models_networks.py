@@ -45,17 +45,19 @@ def test_resnet32_has_the_published_size(classes, parameters):
 
 
 @pytest.mark.reference
-@pytest.mark.parametrize("depth", [8, 20, 32, 44, 56])
-def test_sizes_add_up_by_hand(depth):
+@pytest.mark.parametrize(
+    ("name", "depth", "widths"),
+    [*((f"resnet{depth}", depth, (16, 32, 64)) for depth in (8, 20, 32, 44, 56)), ("resnet20-half", 20, (8, 16, 32))],
+)
+def test_sizes_add_up_by_hand(name, depth, widths):
     """3x3 convolutions without bias, two numbers a channel of BatchNorm, shortcuts without parameters, a linear head with bias."""
-    blocks = (depth - 2) // 6
-    expected = 9 * 3 * 16 + 2 * 16
-    inputs = 16
-    for width in (16, 32, 64):
-        for _ in range(blocks):
+    inputs, *_, features = widths
+    expected = 9 * 3 * inputs + 2 * inputs
+    for width in widths:
+        for _ in range((depth - 2) // 6):
             expected += 9 * inputs * width + 9 * width * width + 4 * width
             inputs = width
-    assert size_of(make(f"resnet{depth}", 10)) == expected + 64 * 10 + 10
+    assert size_of(make(name, 10)) == expected + features * 10 + 10
 
 
 def test_maps_shrink_at_the_second_and_third_stage():
@@ -69,6 +71,14 @@ def test_maps_shrink_at_the_second_and_third_stage():
     assert shapes["stage2_1"] == shapes["stage2_3"] == (32, 16, 16)
     assert shapes["stage3_1"] == shapes["stage3_3"] == (64, 8, 8)
     assert net.names == ("stem", *(f"stage{s}_{b}" for s in (1, 2, 3) for b in (1, 2, 3)))
+
+
+def test_half_width_halves_the_maps():
+    net = make("resnet20-half", shape=(32, 32, 3))
+    x = images(1, 32)
+    shapes = [tuple(net.body(x, stop=stop).shape[1:]) for stop in ("stage1_1", "stage2_1", "stage3_1", None)]
+    assert shapes == [(8, 32, 32), (8, 32, 32), (16, 16, 16), (32, 8, 8)]
+    assert net(x).features.shape == (1, 32)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5])

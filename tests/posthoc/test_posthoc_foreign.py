@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailwise.errors import BadData, BadValue
-from tailwise.posthoc import adjust_logits
+from tailwise.errors import BadData, BadValue, UnknownName
+from tailwise.posthoc import adjust_logits, expected_prior, fit_temperature, shift_logits
 from tailwise.posthoc.foreign import adjust
 
 COUNTS = (500, 200, 60, 30, 9, 1)
@@ -134,6 +134,87 @@ def test_the_record_is_plain_json():
     assert plain["schema"] == "tailwise.adjustment/1"
     assert sum(group["after"] for group in plain["groups"].values()) == plain["images"] == 40
     assert sum(group["moved_to"] for group in plain["groups"].values()) == plain["changed"]
+
+
+# --- what is expected at test -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.limit
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int64"])
+@pytest.mark.parametrize("tau", [0.0, 0.7, 1.0])
+def test_without_new_words_every_bit_is_that_of_logit_adjustment(dtype, tau):
+    logits = (4 * made(6)).astype(dtype)
+    for counts in (COUNTS, (500, 200, 0, 30, 9, 1)):
+        found = adjust(logits, counts, tau)
+        np.testing.assert_array_equal(found.logits, adjust_logits(logits, counts, tau))
+        assert (found.test_prior, found.temperature, found.val_images) == ("uniform", 1.0, 0)
+        assert "not calibrated" in found.sentence
+        assert "prior" not in repr(found)
+
+
+@pytest.mark.limit
+def test_the_training_prior_at_full_strength_changes_no_answer():
+    found = adjust(made(7), COUNTS, test_prior="train")
+    assert found.changed == 0
+    np.testing.assert_allclose(softmax(found.logits), softmax(made(7)), rtol=1e-9)
+    assert found.expected == pytest.approx([n / sum(COUNTS) for n in COUNTS])
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("expected", ["reversed", (1, 2, 3, 4, 0.5, 7)])
+def test_probabilities_are_moved_to_the_prior_that_is_expected(expected):
+    shares = softmax(made(8))
+    q = expected_prior(expected, COUNTS)
+    moved = shares * q / (np.array(COUNTS) / sum(COUNTS))
+    found = adjust(shares, COUNTS, test_prior=expected)
+    np.testing.assert_allclose(softmax(found.logits), moved / moved.sum(axis=1, keepdims=True), rtol=1e-9)
+    assert f"test prior {expected if isinstance(expected, str) else 'given'}" in repr(found)
+
+
+def test_zero_probabilities_stay_below_all_others_at_every_temperature():
+    val = np.tile(softmax(5 * made(9, 6)), (40, 1))
+    labels = np.random.default_rng(0).integers(0, 6, size=len(val))  # knows nothing, so T is large
+    shares = np.array([[1 - 1e-30, 1e-30, 0, 0, 0, 0], [0, 0, 0, 0, 1, 0]])
+    found = adjust(shares, COUNTS, val_logits=val, val_labels=labels)
+    assert found.temperature > 3
+    assert found.logits[shares == 0].max() < found.logits[shares > 0].min()
+
+
+def test_a_temperature_is_fitted_on_val_with_the_prior_that_the_logits_carry():
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 6, size=3000)  # even, where the logits carry the training prior
+    val = 2 * (rng.normal(size=(3000, 6)) + 2 * np.eye(6)[labels]) + np.log(COUNTS)
+    found = adjust(3 * made(11), COUNTS, test_prior="reversed", val_logits=3 * val, val_labels=labels)
+    assert found.temperature == pytest.approx(3, rel=0.1)
+    assert found.temperature == fit_temperature(3 * val, labels, COUNTS).temperature
+    assert found.val_images == 3000
+    assert "n = 3,000" in found.sentence
+    assert f"temperature {found.temperature:.2f}" in repr(found)
+    by_hand = shift_logits(3 * made(11), COUNTS, expected_prior("reversed", COUNTS), found.temperature)
+    np.testing.assert_array_equal(found.logits, by_hand)
+    from_shares = adjust(softmax(3 * made(11)), COUNTS, test_prior="reversed", val_logits=softmax(3 * val), val_labels=labels)
+    assert from_shares.temperature == pytest.approx(found.temperature, rel=1e-6)
+    np.testing.assert_array_equal(from_shares.answers, found.answers)
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "message"),
+    [
+        ({"test_prior": "even"}, UnknownName, "test prior"),
+        ({"test_prior": [1, 2]}, BadData, "of 2 classes where there are 6"),
+        ({"val_logits": made(0)}, BadValue, "val labels are missing"),
+        ({"val_labels": [0]}, BadValue, "val logits are missing"),
+        ({"val_logits": made(0)[:, :5], "val_labels": np.zeros(40, int)}, BadData, "val logits have 5 classes"),
+        ({"val_logits": made(0), "val_labels": np.zeros(3, int)}, BadData, "labels must have shape"),
+        ({"val_logits": made(0), "val_labels": np.full(40, 6)}, BadData, "labels must be"),
+        ({"val_logits": made(0) * np.nan, "val_labels": np.zeros(40, int)}, BadData, "val logits have NaN"),
+        ({"val_logits": softmax(made(0)), "val_labels": np.zeros(40, int)}, BadData, "val logits are .* give both alike|give both alike"),
+    ],
+)
+def test_priors_and_val_rows_that_do_not_fit_are_refused_in_one_line(words, error, message):
+    with pytest.raises(error, match=message) as caught:
+        adjust(made(0), COUNTS, **words)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,13 @@ from safetensors.torch import load_file, save_file
 
 import tailwise as tw
 from photos import paint, random_weights
-from tailwise.errors import BadData, BadValue
+from tailwise.errors import BadData, BadValue, Clash
+from tailwise.posthoc import fit_temperature
 from tailwise.registry import parse_row
 from tailwise.store import Store
 from tailwise.study.predict import RunModel, find_images, predict
 from tailwise.study.runs import Run
+from tailwise.study.shift import under_prior
 
 CPU = torch.device("cpu")
 METHODS = ("ce", "la", "tau-norm", "ncm", "ldam-drw", "lws", "crt", "ce+ema")
@@ -98,17 +101,54 @@ def test_post_hoc_steps_change_what_is_answered(studies, photos):
         assert np.abs(said.logits - said.network_logits).max() > 1e-2
 
 
-def test_answers_are_the_softmax_of_those_logits_best_first(studies, photos):
-    run = studies["images"]["la"]
-    said = run.predictions.split("test")
+def test_answers_are_the_calibrated_softmax_of_those_logits_best_first(studies, photos):
+    run = known(studies["images"]["la"], (1, 1, 1))
+    said, val = run.predictions.split("test"), run.predictions.split("val")
     answers = predict(run, [photos / id_ for id_ in said.ids], top=2)
-    logits = said.logits.astype(np.float64)
+    fitted = fit_temperature(val.logits, val.labels, (1, 1, 1))
+    logits = said.logits.astype(np.float64) / fitted.temperature
     shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     for answer, id_, row in zip(answers, said.ids, shares, strict=True):
         assert answer.image == photos / id_
         order = sorted(range(3), key=lambda c: -row[c])[:2]
         assert answer.classes == tuple(said_class(run, c) for c in order)
         assert answer.scores == pytest.approx([row[c] for c in order], abs=1e-4)
+        assert answer.scoring.scores == f"probability under a uniform prior, {fitted.sentence}"
+        assert answer.scoring.val_images == val.images
+
+
+def known(run: Run, left: object) -> Run:
+    """The run with the prior that is left in its logits."""
+    shares = None if left is None else (np.array(left) / sum(left)).tolist()
+    return replace(run, record={**run.record, "prior_left": shares})
+
+
+@pytest.mark.parametrize("kind", ["frozen", "images"])
+@pytest.mark.parametrize(("method", "left"), [("ce", (9, 6, 3)), ("la", (1, 1, 1))])
+@pytest.mark.parametrize("words", ["train", "reversed", "farm.json"])
+def test_answers_under_another_prior_are_those_of_the_shifted_predictions(studies, photos, tmp_path, kind, method, left, words):
+    (tmp_path / "farm.json").write_text('{"cow": 0, "ant": 1, "bee": 4}')
+    prior = str(tmp_path / words) if words.endswith("json") else words
+    run = known(studies[kind][method], left)
+    shifted, shift = under_prior(run.predictions, run.record, prior)
+    said = shifted.split("test")
+    answers = tw.predict(run, [photos / id_ for id_ in said.ids], top=3, test_prior=prior)
+    shares = np.exp(said.logits - said.logits.max(1, keepdims=True).astype(np.float64))
+    shares /= shares.sum(1, keepdims=True)
+    for answer, row in zip(answers, shares, strict=True):
+        found = dict(zip(answer.classes, answer.scores, strict=True))
+        assert [found[said_class(run, c)] for c in range(3)] == pytest.approx(row.tolist(), abs=1e-3)
+        assert answer.scoring == shift
+        assert words != "farm.json" or (answer.classes[-1], answer.scores[-1]) == ("cow", 0.0)
+
+
+def test_without_a_test_prior_every_answer_is_that_of_the_run(studies, photos):
+    for method, left in (("ce", (9, 6, 3)), ("ncm", None), ("tau-norm", None)):
+        run = known(studies["images"][method], left)
+        said = run.predictions.split("test")
+        answers = predict(run, [photos / id_ for id_ in said.ids], top=1)
+        assert [answer.classes[0] for answer in answers] == [said_class(run, c) for c in said.logits.argmax(1)]
+        assert "fitted on val" in answers[0].scoring.scores
 
 
 def said_class(run: Run, label: int) -> str:
@@ -242,7 +282,7 @@ def test_another_method_than_the_run_s_is_refused(studies, photos, other):
 
 
 def refused(run: Run | Path, images: object, match: str, **words: object) -> None:
-    with pytest.raises((BadData, BadValue), match=match) as error:
+    with pytest.raises((BadData, BadValue, Clash), match=match) as error:
         tw.predict(run, images, **words)
     assert "\n" not in str(error.value)
 
@@ -259,6 +299,13 @@ def test_images_that_cannot_be_used_are_named(studies, photos, tmp_path):
     refused(run, tmp_path / "cut.png", "cut.png: a damaged image")
     refused(run, [], "no images are given")
     refused(run, photos, "from 1, got 0", top=0)
+
+
+def test_a_prior_that_cannot_be_is_refused_before_anything_is_read(studies, photos):
+    refused(known(studies["images"]["ncm"], None), photos, "ncm: its scores are no log probabilities", test_prior="uniform")
+    run = known(studies["images"]["ce"], (9, 6, 3))
+    refused(run, photos, "Did you mean 'uniform'", test_prior="unifrm")
+    refused(run, photos, "of 2 classes where there are 3", test_prior=[1, 2])
 
 
 def test_folders_that_are_no_runs_and_runs_on_features_are_refused(photos, tmp_path):

@@ -12,7 +12,8 @@ from tailwise.counts import ClassCounts
 from tailwise.evaluation import Predictions, SplitPredictions
 from tailwise.groups import make_groups
 from tailwise.registry import parse_row
-from tailwise.study.recommend import WITHOUT_VAL, describe_choice, recommend
+from tailwise.study.recommend import WITHOUT_VAL, Recommendation, describe_choice
+from tailwise.study.recommend import recommend as choose
 from tailwise.study.runs import Run
 
 CLASSES = 4
@@ -33,6 +34,7 @@ class Maker:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.made = 0
+        self.recipe = "cifar"  # after which none is advised
 
     def __call__(self, text: str = "ce", tau: float | None = None, **right: float) -> Run:
         self.made += 1
@@ -52,6 +54,7 @@ class Maker:
             "knobs": knobs,
             "posthoc": "",
             "correction": None if tau is None else {"part": "TauNorm", "tau": tau},
+            "recipe": {"name": self.recipe},
             "data": {"splits": {"train": 71, **{name: len(LABELS[name]) for name in right}}},
         }
         return Run(folder, record)
@@ -60,6 +63,14 @@ class Maker:
 @pytest.fixture
 def make(tmp_path) -> Maker:
     return Maker(tmp_path)
+
+
+def recommend(runs: dict[str, list[Run]], against: str | None = None) -> Recommendation | None:
+    """Recommend among runs whose seeds are their places."""
+    for found in runs.values():
+        for seed, run in enumerate(found):
+            run.record["seed"] = seed
+    return choose(runs, against)
 
 
 def macro(run: Run, split: str, labels: tuple[int, ...] = tuple(range(CLASSES))) -> float:
@@ -86,13 +97,13 @@ def test_figures_are_the_means_over_seeds_of_macro_accuracies(make):
     assert chosen.next_val == pytest.approx(np.mean([macro(run, "val") for run in runs["ce"]]))
     assert chosen.val_images == 21
     test = [run.predictions.split("test") for run in runs["la"]]
-    assert chosen.test["overall"] == pytest.approx(np.mean([(t.logits.argmax(1) == t.labels).mean() for t in test]))
-    assert chosen.test["macro"] == pytest.approx(np.mean([macro(run, "test") for run in runs["la"]]))
+    assert chosen.test["overall"].mean == pytest.approx(np.mean([(t.logits.argmax(1) == t.labels).mean() for t in test]))
+    assert chosen.test["macro"].mean == pytest.approx(np.mean([macro(run, "test") for run in runs["la"]]))
     members = make_groups(COUNTS).members
     for group, labels in members.items():
-        assert chosen.test[group] == pytest.approx(np.mean([macro(run, "test", tuple(labels)) for run in runs["la"]]))
-        assert chosen.test_images[group] == sum((30, 20, 10, 5)[label] for label in labels)
-    assert chosen.test_images["overall"] == chosen.test_images["macro"] == 65
+        assert chosen.test[group].mean == pytest.approx(np.mean([macro(run, "test", tuple(labels)) for run in runs["la"]]))
+        assert chosen.test[group].images == sum((30, 20, 10, 5)[label] for label in labels)
+    assert chosen.test["overall"].images == chosen.test["macro"].images == 65
     assert set(chosen.test) == {"overall", "macro", *members}
 
 
@@ -131,10 +142,55 @@ def test_without_test_it_is_said_that_nothing_says_what_it_reaches(make):
 def test_the_sentence_says_the_figures_that_are_behind_the_choice(make):
     runs = {"ce": [make(val=0.3, test=0.5)], "la": [make(val=1.0, test=1.0)]}
     said = describe_choice(recommend(runs))
-    assert said.startswith("Recommended: la. It has the best macro accuracy on val, 100.00 % with one seed (n = 21)")
-    assert f"; next is ce with {100 * macro(runs['ce'][0], 'val'):.2f} %." in said
-    assert "overall 100.00 % (n = 65)" in said
-    assert "which chose nothing" in said
+    assert said.startswith("Recommended: la. It has the best macro accuracy on val, 100.00 % [")
+    assert "with one seed (n = 21)" in said
+    assert f"; next is ce with {100 * macro(runs['ce'][0], 'val'):.2f} %, by more than noise behind it." in said
+    assert "On test, which chose nothing, in percent: overall 100.00 [94.42, 100.00] (n = 65)" in said
+    assert "la: better than ce by more than noise: macro +" in said
+    assert "Try next: --seeds 3: with one seed nothing can be said of the method itself." in said
+
+
+def test_a_lead_within_noise_is_called_so(make):
+    runs = {"ce": [make(val=0.6, test=0.6)], "la": [make(val=0.65, test=0.6)], "crt": [make(val=0.1, test=0.1)]}
+    said = describe_choice(recommend(runs))
+    assert "a difference within noise" in said
+
+
+def test_the_baseline_may_be_what_is_recommended(make):
+    said = describe_choice(recommend({"ce": [make(val=1.0, test=0.9)], "la": [make(val=0.3, test=0.9)]}))
+    assert said.startswith("Recommended: ce.")
+    assert "It is the row that the others are held against: none of them was better on val." in said
+    other = describe_choice(recommend({"ce": [make(val=1.0, test=0.9)], "la": [make(val=0.3, test=0.3)]}, against="la"))
+    assert "ce: better than la by more than noise" in other
+
+
+def test_classes_that_need_images_are_those_that_fail_on_val(make):
+    labels = LABELS["val"]
+    right = np.where(labels == 2, np.arange(len(labels)) % 2, labels != 3)
+    run = make(val=1.0, test=1.0)
+    logits = np.eye(CLASSES)[np.where(right, labels, 0)]
+    splits = {"val": SplitPredictions(tuple(f"val{i}" for i in range(len(labels))), labels, logits), "test": run.predictions.split("test")}
+    Predictions(splits, tuple("abcd"), ClassCounts(COUNTS), make_groups(COUNTS), "data").save(run.folder / "other")
+    (run.folder / "predictions").rename(run.folder / "before")
+    (run.folder / "other").rename(run.folder / "predictions")
+    advice = recommend({"ce": [run] * 1}).advice
+    assert advice[1] == "more images of d (3 for training, 0 % right of 2 on val), c (8 for training, 50 % right of 4 on val)"
+
+
+def test_doubt_is_answered_by_what_it_comes_from(make):
+    runs = {"ce": [make(val=0.6, test=0.6) for _ in range(3)], "la": [make(val=0.95, test=0.62) for _ in range(3)]}
+    chosen = recommend(runs)
+    assert not chosen.gain.is_shown
+    by_seeds = chosen.gain.by_seeds > chosen.gain.by_images
+    assert chosen.advice[0].startswith("more seeds, as in --seeds 9" if by_seeds else "more test images, as in --folds 5")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "next_one"), [("head", "--recipe finetune"), ("quick", "--recipe finetune"), ("demo", "--recipe quick")]
+)
+def test_a_longer_recipe_comes_next(make, recipe, next_one):
+    make.recipe = recipe
+    assert recommend({"ce": [make(val=0.9, test=0.9)]}).advice[-1].startswith(next_one)
 
 
 @pytest.mark.parametrize(("images", "cautious"), [(21, True), (99, True), (100, False), (2000, False)])

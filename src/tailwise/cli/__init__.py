@@ -65,12 +65,19 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "predict": (
         "tailwise.cli.predict:predict",
         "Name the class of images with a trained run.",
-        ("tailwise predict tailwise-out/photos-la-seed0-1a2b3c4d new/", "tailwise predict RUN a.jpg b.jpg --top 3 --json"),
+        (
+            "tailwise predict tailwise-out/photos-la-seed0-1a2b3c4d new/",
+            "tailwise predict RUN a.jpg b.jpg --top 3 --json",
+            "tailwise predict RUN new/ --test-prior expected.json",
+        ),
     ),
     "adjust": (
         "tailwise.cli.adjust:adjust",
         "Correct anybody's logits for the tail, without training.",
-        ("tailwise adjust logits.npy --counts counts.json --tau 1 --out adjusted.npy",),
+        (
+            "tailwise adjust logits.npy --counts counts.json --tau 1 --out adjusted.npy",
+            "tailwise adjust logits.npy --counts counts.json --test-prior train --val-logits v.npy --val-labels y.npy --out adjusted.npy",
+        ),
     ),
     "report": (
         "tailwise.cli.report:report",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tailwise.errors import BadValue, OutputExists
+from tailwise.study.words import check_test_prior
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +18,19 @@ MAGIC = b"\x93NUMPY"
 """The first bytes of every `.npy` file."""
 
 
-def adjust(logits: Path, /, *, counts: Path, tau: float = 1.0, out: Path, force: bool = False, json: bool = False) -> None:
+def adjust(
+    logits: Path,
+    /,
+    *,
+    counts: Path,
+    tau: float = 1.0,
+    test_prior: str = "uniform",
+    val_logits: Path | None = None,
+    val_labels: Path | None = None,
+    out: Path,
+    force: bool = False,
+    json: bool = False,
+) -> None:
     """Correct anybody's logits or probabilities for the tail, without training.
 
     Parameters
@@ -27,7 +40,13 @@ def adjust(logits: Path, /, *, counts: Path, tau: float = 1.0, out: Path, force:
     counts
         Training images a class: JSON, a list in label order or {"0": 480, "1": 12}, or .npy.
     tau
-        Strength, from 0 (changes nothing); 1 targets the mean over classes.
+        Strength with which the training prior is taken out, from 0 (left as it is); 1 is the formula.
+    test_prior
+        Classes expected at test: uniform, train, reversed, or a file of counts or shares in the form of --counts.
+    val_logits
+        Logits of images that were not trained on, from the same model: a temperature is fitted on them, so that scores are calibrated.
+    val_labels
+        Their labels, an .npy file of shape (images,), or an .npz file with one array or the key labels.
     out
         Where the corrected logits go, an .npy file.
     force
@@ -39,19 +58,32 @@ def adjust(logits: Path, /, *, counts: Path, tau: float = 1.0, out: Path, force:
         raise BadValue(f"--out {out} is no name of an array; let it end in .npy")
     if _is_same(out, logits):
         raise BadValue(f"--out {out} is the input; give another name, or the same command again would correct twice")
-    if _is_same(out, counts):
-        raise BadValue(f"--out {out} holds the counts; give another name, or the same command again would not find them")
+    for word, file in {"counts": counts, "test prior": Path(test_prior), "val logits": val_logits, "val labels": val_labels}.items():
+        if file is not None and _is_same(out, file):
+            raise BadValue(f"--out {out} holds the {word}; give another name, or the same command again would not find them")
+    if (val_logits is None) != (val_labels is None):
+        given, missing = ("--val-labels", "--val-logits") if val_logits is None else ("--val-logits", "--val-labels")
+        raise BadValue(f"{given} comes without {missing}; a temperature needs both")
+    check_test_prior(test_prior)
 
-    from tailwise.cli.foreign_files import read_counts, read_logits
+    from tailwise.cli.foreign_files import read_counts, read_labels, read_logits
     from tailwise.cli.tables import print_json
     from tailwise.posthoc.foreign import adjust as correct
+    from tailwise.study.class_numbers import read_prior
 
-    adjusted = correct(read_logits(logits), read_counts(counts), tau)
+    adjusted = correct(
+        read_logits(logits),
+        read_counts(counts),
+        tau,
+        read_prior(test_prior),
+        read_logits(val_logits) if val_logits else None,
+        read_labels(val_labels) if val_labels else None,
+    )
     is_new = _write(out, adjusted.logits, force)
     if json:
-        print_json({**adjusted.to_dict(), "out": str(out)})
+        print_json({**adjusted.to_dict(), "test_prior": test_prior, "out": str(out)})
     else:
-        _print(adjusted, out, is_new)
+        _print(adjusted, test_prior, out, is_new)
 
 
 def _is_same(out: Path, read: Path) -> bool:
@@ -85,7 +117,7 @@ def _write(out: Path, logits: np.ndarray, force: bool) -> bool:
     return True
 
 
-def _print(adjusted: Adjusted, out: Path, is_new: bool) -> None:
+def _print(adjusted: Adjusted, test_prior: str, out: Path, is_new: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -105,5 +137,6 @@ def _print(adjusted: Adjusted, out: Path, is_new: bool) -> None:
     say(f"Groups by {adjusted.groups.scheme}: {adjusted.groups.rule}.")
     if empty := adjusted.counts.count(0):
         say(f"{empty:,} {'class has' if empty == 1 else 'classes have'} no training images and gained nothing.")
+    say(f"Test prior {test_prior}; scores, the softmax of what is written: {adjusted.sentence}.")
     say("Not for a model whose loss knew the prior (balanced softmax, logit-adjusted loss): that would correct twice.")
     say(f"{'written' if is_new else 'already done'}: {out} ({adjusted.logits.dtype})")

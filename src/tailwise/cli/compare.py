@@ -23,6 +23,8 @@ def compare(
     *,
     methods: str = "all",
     seeds: int = 3,
+    against: str | None = None,
+    folds: int | None = None,
     reading: Reading = None,
     training: Training = None,
     out: Path | None = None,
@@ -39,7 +41,12 @@ def compare(
     methods
         Names separated by commas, with knobs as in ldam(max_margin=0.3) and modifiers as in ldam+sam; a family; or all.
     seeds
-        Number of seeds.
+        Number of seeds; from three on the figures speak of the method, below that of these networks alone.
+    against
+        Row that the others are held against. Default: ce, or the first.
+    folds
+        Deal all images into so many folds, 3 to 20, and measure each once, by a network that did not see it; every row is trained in each
+        fold. For sets whose tails are too small for a test split.
     out
         Folder of the study. Default: tailwise-out/<data>-<key>.
     force
@@ -58,7 +65,7 @@ def compare(
     from tailwise.registry import parse_rows
     from tailwise.study.setup import make_setup
 
-    setup = make_setup(data, parse_rows(methods), reading, training)
+    setup = make_setup(data, parse_rows(methods), reading, training, folds=folds, against=against)
     study = run_study(setup, seeds, out, force, dry_run, json)
     if study is None or not processes.is_first():
         return
@@ -101,7 +108,7 @@ def run_study(setup: Setup, seeds: int, out: Path | None, force: bool, dry_run: 
     if dry_run or not agreed(cost.seconds):
         return None
     with running(setup, steps) as (ready, settings, label):
-        return run_comparison(ready, range(seeds), folder, settings, force, lambda row, seed: label(f"{row.text}, seed {seed}"))
+        return run_comparison(ready, range(seeds), folder, settings, force, lambda job: label(str(job)))
 
 
 def print_study(study: Study) -> None:
@@ -111,6 +118,8 @@ def print_study(study: Study) -> None:
 
     console.print()
     print_summary(study.summary())
+    if study.pooling:
+        say(study.pooling)
     console.print()
     say(describe_choice(study.recommendation()))
     say(f"sharing: {study.saving()}")
@@ -129,7 +138,7 @@ def print_next(study: Study, data: str, reading: DataWords, training: TrainingWo
     words = typed(reading, recipe_alone, leave_out=("split",))
     say("next:")
     record = study.runs[chosen.row][0].record
-    if record["data"]["kind"] == "images":
+    if record["data"]["kind"] == "images" and not record.get("fold"):  # a fold's network saw a part of the images
         say(f"  {predict_line(chosen.run, record)}")
     say(f"  tailwise train {quote(data)} --method {quote(chosen.method)} --all-data{words}")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tailwise.errors import BadData
+from tailwise.study.words import check_test_prior
 
 if TYPE_CHECKING:
     from tailwise.study.predict import Answer
@@ -16,6 +17,7 @@ def predict(
     /,
     *images: Path,
     top: int = 5,
+    test_prior: str | None = None,
     method: str | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     json: bool = False,
@@ -30,6 +32,9 @@ def predict(
         Image files, or folders that are searched at any depth.
     top
         Classes an image.
+    test_prior
+        Classes that are expected: train, uniform, reversed, or a file of counts or shares (JSON by label or class name, or .npy).
+        Default: as the run's logits have it, which keeps its answers.
     method
         Path of the method's Python file, where the run was trained with a file of one's own.
     device
@@ -37,6 +42,9 @@ def predict(
     json
         Print the answers as JSON.
     """
+    if test_prior is not None:
+        check_test_prior(test_prior)
+
     from tailwise.api import method_row
     from tailwise.cli.progress import image_progress
     from tailwise.cli.tables import print_json
@@ -48,9 +56,10 @@ def predict(
     found = Run.load(run)
     bar, seen = image_progress("predicting")
     with bar:
-        answers = ask(found, images, top, method_row(method) if method else None, device, seen)
+        answers = ask(found, images, top, method_row(method) if method else None, device, seen, test_prior)
     if json:
-        print_json({"schema": "tailwise.answers/1", "run": str(run), "answers": [answer_record(answer) for answer in answers]})
+        said = [answer_record(answer) for answer in answers]
+        print_json({"schema": "tailwise.answers/1", "run": str(run), "scoring": answers[0].scoring.to_dict(), "answers": said})
     else:
         print_answers(answers)
 
@@ -84,4 +93,4 @@ def print_answers(answers: list[Answer]) -> None:
         then = ", ".join(f"{name} {percent(score)}" for name, score in zip(answer.classes[1:], answer.scores[1:], strict=True))
         table.add_row(Text(str(answer.image)), Text(answer.classes[0]), percent(answer.scores[0]), Text(then))
     console.print(table)
-    say("score: softmax of the run's logits in percent, not calibrated")
+    say(f"score: {answers[0].scoring.scores}")

@@ -1,46 +1,132 @@
-"""`tailwise report`: tables from predictions."""
+"""`tailwise report`: tables from predictions, or from published numbers of right answers."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from tailwise.errors import BadData
+from tailwise.errors import BadData, Clash
+
+if TYPE_CHECKING:
+    from tailwise.evaluation import PooledGroups
 
 
-def report(*folders: Path, split: Literal["test", "val"] | None = None, json: bool = False) -> None:
-    """Print the figures of one run, or the table of several runs or of a study, from their predictions.
+def report(
+    *folders: Path,
+    split: Literal["test", "val"] | None = None,
+    against: str | None = None,
+    test_prior: str | None = None,
+    json: bool = False,
+) -> None:
+    """Print figures with their intervals: of one run, of several runs or a study, or of published numbers of right answers.
 
     Parameters
     ----------
     folders
-        Run folders; runs of one method with different seeds become one row. Or a study.
+        Run folders; runs of one method with different seeds become one row. Or a study. Or one JSON file of published numbers, as in
+        {"rsg": {"many": [3598, 4740], "few": [122, 240]}}: right answers and images of each group.
     split
         What to measure. Default: test when there is one.
+    against
+        Row that the others are held against. Default: ce, or the first.
+    test_prior
+        Class distribution that is expected at test: train, uniform, reversed, or a file of shares or counts. Answers are made anew under
+        it, with scores calibrated on val, and the overall figure stands for it.
     json
         Print the figures as JSON.
     """
     if not folders:
         raise BadData("report needs at least one folder that `tailwise train` or `tailwise compare` made")
+    if len(folders) == 1 and folders[0].is_file():
+        if split is not None or test_prior is not None:
+            raise Clash(
+                f"{folders[0]} holds numbers, not predictions: they have no split, and no prior can be changed; leave these words out"
+            )
+        _report_published(folders[0], against, json)
+        return
     missing = [folder for folder in folders if not (folder / "run.json").is_file() and not (folder / "study.json").is_file()]
     if missing:
         raise BadData(f"{missing[0]} is no run and no study; expected a folder that `tailwise train` or `tailwise compare` made")
 
     from tailwise.api import report as summarise
     from tailwise.cli.tables import print_evaluation, print_json, print_summary, say
+    from tailwise.study.measure import evaluations
     from tailwise.study.runs import Run
+    from tailwise.study.shift import find_shift
 
     if len(folders) == 1 and (folders[0] / "run.json").is_file():
+        if against is not None:
+            raise Clash(f"--against {against} needs other rows, and there is one run; name several, or a study")
         run = Run.load(folders[0])
-        evaluation = run.evaluate(split)
+        (evaluation,) = evaluations([run], split, test_prior)
         if json:
             print_json(evaluation.to_dict())
             return
         say(repr(run))
+        if test_prior is not None:
+            say(f"scores: {find_shift(run.predictions, run.record, test_prior).scores}")
         print_evaluation(evaluation)
         return
-    summary = summarise(*folders, split=split)
+    summary = summarise(*folders, split=split, against=against, test_prior=test_prior)
     if json:
         print_json(summary.to_dict())
         return
     print_summary(summary)
+
+
+def _report_published(path: Path, against: str | None, json: bool) -> None:
+    """Print published accuracies with their intervals, and what can be said of their differences."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from tailwise.cli.tables import console, percent, print_json, say
+    from tailwise.errors import UnknownName
+    from tailwise.evaluation import UNPAIRED, as_separate_samples
+
+    tables = _read_published(path)
+    if against is not None and against not in tables:
+        raise UnknownName("row", against, tables)
+    base = against or next(iter(tables))
+    compared = {name: as_separate_samples(found, tables[base]) for name, found in tables.items() if name != base}
+    if json:
+        plain = {name: [part.to_dict() for part in found] for name, found in compared.items()}
+        rows = {name: found.to_dict() for name, found in tables.items()}
+        print_json({"schema": "tailwise.published/1", "rows": rows, "against": base, "as_separate_samples": plain})
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("", "group", "accuracy", "95 %", "correct", "images"):
+        table.add_column(column, justify="left" if column in ("", "group") else "right")
+    for name, found in tables.items():
+        for group, part in found.parts.items():
+            table.add_row(Text(name), Text(group), percent(part.accuracy), str(part.interval), f"{part.correct:,}", f"{part.images:,}")
+    console.print(table)
+    say("Shares of all images of a group, with Wilson's intervals.")
+    for name, differences in compared.items():
+        say(f"{name} against {base}:")
+        for difference in differences:
+            say(f"  {difference.words}")
+    if compared:
+        say(UNPAIRED)
+
+
+def _read_published(path: Path) -> dict[str, PooledGroups]:
+    """Read rows of groups of right answers and images.
+
+    Raises:
+        BadData: the file is no JSON object of such rows.
+    """
+    import msgspec
+
+    from tailwise.evaluation import from_counts
+
+    expected = 'expected {"NAME": {"GROUP": [right answers, images]}}'
+    try:
+        rows = msgspec.json.decode(path.read_bytes(), type=dict[str, dict[str, tuple[int, int]]])
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BadData(f"{path} is no file of published numbers ({error}); {expected}") from None
+    if not rows:
+        raise BadData(f"{path} holds no row; {expected}")
+    try:
+        return {name: from_counts(groups) for name, groups in rows.items()}
+    except BadData as error:
+        raise BadData(f"{path}: {error}") from None

@@ -7,7 +7,7 @@ from typing import Any
 
 from tailwise.errors import UnknownName
 
-NETWORKS = ("resnet8", "resnet20", "resnet32", "resnet44", "resnet56", "features", "efficientnet-lite0")
+NETWORKS = ("resnet8", "resnet20", "resnet32", "resnet44", "resnet56", "resnet20-half", "features", "efficientnet-lite0")
 """Names of `models.NETWORKS`, which a test holds equal, so that cards of other things need no torch."""
 
 

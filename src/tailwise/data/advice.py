@@ -101,8 +101,9 @@ def _small(found: Description) -> Advice | None:
     return Advice(
         "very-small-classes",
         f"{_classes(len(names), found)} fewer than {SMALLEST_SHARED} images: {first_five(names)}.",
-        "The default split leaves them whole in train, so no figure says how well they are learnt. A split of your own cuts them too.",
-        f"tailwise compare {DATA} --split 50/10/40",
+        "The default split leaves them whole in train, so no figure says how well they are learnt. Folds measure each image once, by a "
+        "network that did not see it; a class's only image stays in train.",
+        f"tailwise compare {DATA} --folds 5" if _can_be_dealt(found) else None,
     )
 
 
@@ -111,13 +112,14 @@ def _few_tests(found: Description) -> Advice | None:
     if not wide:
         return None
     points = 50 / math.sqrt(min(wide))
+    deals = found.default_split is not None and _can_be_dealt(found)
     return Advice(
         "few-test-images",
         f"{_classes(len(wide), found)} fewer than {FEW_TESTS} test images, the fewest {min(wide)}"
         f"{' after the default split' if found.default_split else ''}.",
         f"With n = {min(wide)} an accuracy near 50 % has a standard error of {points:.0f} points; read groups rather than classes, "
-        "and take several seeds.",
-        f"tailwise compare {DATA} --seeds 5",
+        f"and {'measure every image, with folds' if deals else 'take several seeds'}.",
+        f"tailwise compare {DATA} --folds 5" if deals else f"tailwise compare {DATA} --seeds 5",
     )
 
 
@@ -251,6 +253,11 @@ def _short_side(found: Description) -> int | None:
     if found.files is not None:
         return min(found.files.width.median, found.files.height.median)
     return min(min(array.shape[1:3]) for array in found.arrays.values())
+
+
+def _can_be_dealt(found: Description) -> bool:
+    """Whether the images suffice for five folds, see `folds.deal`."""
+    return sum(c.train for c in found.classes if c.train > 2) >= 5
 
 
 def _side(side: int, found: Description) -> str:

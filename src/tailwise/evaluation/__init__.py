@@ -28,7 +28,7 @@ from tailwise.evaluation.metrics import (
 from tailwise.evaluation.pooled import UNPAIRED, Pooled, PooledGroups, Separate, as_separate_samples, from_counts
 from tailwise.evaluation.predictions import Predictions, SplitPredictions
 from tailwise.evaluation.proportions import jeffreys, two_proportions, wilson
-from tailwise.evaluation.summary import Cell, GroupSize, Measured, Setting, Summary, SummaryRow, summarise
+from tailwise.evaluation.summary import Cell, GroupSize, Measured, Setting, Summary, SummaryRow, choose_baseline, summarise
 
 __all__ = [
     "ALPHA",
@@ -60,6 +60,7 @@ __all__ = [
     "as_separate_samples",
     "balanced_error",
     "calibration_error",
+    "choose_baseline",
     "confusion",
     "evaluate",
     "from_counts",

@@ -33,7 +33,7 @@ class Gap:
     images: int
 
     def __str__(self) -> str:
-        return f"{100 * self.difference:+.2f} [{100 * self.interval.low:+.2f}, {100 * self.interval.high:+.2f}]"
+        return f"{_points(self.difference)} [{_points(self.interval.low)}, {_points(self.interval.high)}]"
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ class Difference:
         p: p-value of the difference in macro accuracy.
         p_holm: the same, adjusted for all rows of the table.
         is_shown: whether it is more than noise: just where the interval of `macro` excludes 0.
+        by_images: variance of that difference when images are drawn again.
+        by_seeds: its variance when seeds are; 0 with one seed.
         detectable: difference in macro accuracy that so many images and seeds would have shown in four of five repetitions.
         changed: share of answers that are another class than the other row's, 0-1.
     """
@@ -62,6 +64,8 @@ class Difference:
     p: float
     p_holm: float
     is_shown: bool
+    by_images: float
+    by_seeds: float
     detectable: float
     changed: float
 
@@ -108,6 +112,8 @@ class Difference:
             "p": self.p,
             "p_holm": self.p_holm,
             "more_than_noise": self.is_shown,
+            "by_images": self.by_images,
+            "by_seeds": self.by_seeds,
             "detectable": self.detectable,
             "changed": self.changed,
             "words": self.words,
@@ -177,9 +183,15 @@ def _difference(
         p=_p_value(macro),
         p_holm=test.p_holm,
         is_shown=test.is_shown,
+        by_images=macro.by_images.value,
+        by_seeds=macro.by_seeds.value if macro.by_seeds else 0.0,
         detectable=macro.detectable(claim, 1 - test.alpha) or 0.0,
         changed=float(np.mean(changed)),
     )
+
+
+def _points(difference: float) -> str:
+    return f"{round(100 * difference, 2) + 0.0:+.2f}"  # no -0.00
 
 
 def _p(value: float) -> str:

@@ -289,11 +289,20 @@ def _held_against(
 ) -> tuple[Difference, ...]:
     """Hold all rows against one of them."""
     answered = {row.name: Answered(row.name, _by_seed(row)) for row in rows if row.evaluations}
-    if against is not None and against not in answered:
-        raise UnknownName("row", against, answered)
-    name = against or (BASELINE if BASELINE in answered else next(iter(answered)))
+    name = choose_baseline(list(answered), against)
     others = [row for row in answered.values() if row.name != name]
     return tuple(differences(others, answered[name], weights, images))
+
+
+def choose_baseline(names: Sequence[str], against: str | None = None) -> str:
+    """Name the row that the others are held against: the one asked for, else `ce`, else the first.
+
+    Raises:
+        UnknownName: no row is called like `against`.
+    """
+    if against is not None and against not in names:
+        raise UnknownName("row", against, names)
+    return against or (BASELINE if BASELINE in names else names[0])
 
 
 def _by_seed(row: Measured) -> dict[int, Answers]:

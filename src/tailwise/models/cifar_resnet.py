@@ -1,4 +1,4 @@
-"""The field's CIFAR ResNets: 16/32/64 channels, option-A shortcuts, depth 6n + 2 (He et al., CVPR 2016, section 4.2)."""
+"""The field's CIFAR ResNets: 16/32/64 channels or half as many, option-A shortcuts, depth 6n + 2 (He et al., CVPR 2016, section 4.2)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
-WIDTHS = (16, 32, 64)
+WIDTH = 16
+"""Channels of the first of three stages, as published; each stage has twice as many as the one before."""
 
 
 class _Conv(nn.Conv2d):
@@ -24,10 +25,10 @@ class _Conv(nn.Conv2d):
 class _Stem(nn.Module):
     """First convolution, normalisation and rectifier."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        self.conv = _Conv(channels, WIDTHS[0])
-        self.norm = nn.BatchNorm2d(WIDTHS[0])
+        self.conv = _Conv(channels, width)
+        self.norm = nn.BatchNorm2d(width)
 
     def forward(self, images: Tensor) -> Tensor:
         return relu(self.norm(self.conv(images)))
@@ -62,20 +63,21 @@ class GlobalPool(nn.Module):
         return torch.flatten(maps.mean((2, 3)), 1)
 
 
-def cifar_resnet(depth: int, channels: int) -> tuple[OrderedDict[str, nn.Module], nn.Module, int]:
-    """Make blocks, pooling and width of a ResNet of depth 8, 20, 32, 44 or 56.
+def cifar_resnet(depth: int, channels: int, width: int = WIDTH) -> tuple[OrderedDict[str, nn.Module], nn.Module, int]:
+    """Make blocks, pooling and width of the features of a ResNet of depth 8, 20, 32, 44 or 56.
 
     Blocks are called `stem`, `stage1_1`, `stage1_2` ... `stage3_n`. Depth 32 has 0.46 M parameters with ten classes.
 
     Args:
         depth: 6n + 2, n blocks a stage.
         channels: of the images.
+        width: channels of the first stage.
     """
-    blocks: OrderedDict[str, nn.Module] = OrderedDict(stem=_Stem(channels))
-    width = WIDTHS[0]
-    for stage, outputs in enumerate(WIDTHS, start=1):
+    blocks: OrderedDict[str, nn.Module] = OrderedDict(stem=_Stem(channels, width))
+    inputs = width
+    for stage, outputs in enumerate((width, 2 * width, 4 * width), start=1):
         for block in range(1, (depth - 2) // 6 + 1):
             stride = 2 if stage > 1 and block == 1 else 1
-            blocks[f"stage{stage}_{block}"] = _Block(width, outputs, stride)
-            width = outputs
-    return blocks, GlobalPool(), width
+            blocks[f"stage{stage}_{block}"] = _Block(inputs, outputs, stride)
+            inputs = outputs
+    return blocks, GlobalPool(), inputs

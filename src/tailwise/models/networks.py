@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import nn
 
-from tailwise.models.cifar_resnet import cifar_resnet
+from tailwise.models.cifar_resnet import WIDTH, cifar_resnet
 from tailwise.models.preprocessing import Preprocessing
 from tailwise.models.weights import Weights
 
@@ -37,8 +37,8 @@ class Network:
     preprocessing: Preprocessing | None = None
 
 
-def _cifar_resnet(depth: int, shape: tuple[int, ...], weights: Weights | None) -> Body:
-    return cifar_resnet(depth, shape[-1])
+def _cifar_resnet(depth: int, width: int, shape: tuple[int, ...], weights: Weights | None) -> Body:
+    return cifar_resnet(depth, shape[-1], width)
 
 
 def _features(shape: tuple[int, ...], weights: Weights | None) -> Body:
@@ -65,9 +65,10 @@ def _timm(name: str, shape: tuple[int, ...], weights: Weights | None) -> Body:
 
 NETWORKS: dict[str, Network] = {
     **{
-        f"resnet{depth}": Network(f"CIFAR ResNet-{depth}, 16/32/64 channels, option A", partial(_cifar_resnet, depth))
+        f"resnet{depth}": Network(f"CIFAR ResNet-{depth}, 16/32/64 channels, option A", partial(_cifar_resnet, depth, WIDTH))
         for depth in (8, 20, 32, 44, 56)
     },
+    "resnet20-half": Network("CIFAR ResNet-20 of half width, 8/16/32 channels, option A", partial(_cifar_resnet, 20, WIDTH // 2)),
     "features": Network("no backbone: a head on feature vectors", _features, takes="features"),
     "efficientnet-lite0": Network(
         "EfficientNet-Lite0 up to its last block, pre-trained on ImageNet-1k; the weights come with tailwise",

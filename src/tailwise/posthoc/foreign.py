@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -11,7 +11,8 @@ import numpy as np
 
 from tailwise.errors import BadData, BadValue
 from tailwise.groups import Groups, make_groups
-from tailwise.posthoc.logit_adjustment import adjust_logits
+from tailwise.posthoc.prior_shift import expected_prior, shift_logits, shortened
+from tailwise.posthoc.temperature import NO_VAL, FittedTemperature, fit_temperature
 
 SCHEMA = "tailwise.adjustment/1"
 
@@ -51,6 +52,11 @@ class Adjusted:
         tau: strength of the correction.
         took_log: whether the input were probabilities, whose logarithm was taken first.
         groups: many, medium, few by the counts.
+        test_prior: `train`, `uniform`, `reversed`, or `given`: what is expected at test.
+        expected: (C,) shares of the classes there.
+        temperature: that the logits were divided by first.
+        val_images: rows that it was fitted on; 0 where there were none, and the softmax of the logits is not calibrated.
+        sentence: on the temperature.
     """
 
     logits: np.ndarray
@@ -60,6 +66,11 @@ class Adjusted:
     tau: float
     took_log: bool
     groups: Groups
+    test_prior: str = "uniform"
+    expected: tuple[float, ...] = ()
+    temperature: float = 1.0
+    val_images: int = 0
+    sentence: str = NO_VAL
 
     @property
     def changed(self) -> int:
@@ -85,6 +96,10 @@ class Adjusted:
             "classes": len(self.counts),
             "dtype": str(self.logits.dtype),
             "tau": self.tau,
+            "test_prior": self.test_prior,
+            "expected": list(self.expected),
+            "temperature": self.temperature,
+            "val_images": self.val_images,
             "took_log": self.took_log,
             "classes_without_images": self.counts.count(0),
             "scheme": self.groups.scheme,
@@ -96,28 +111,42 @@ class Adjusted:
     def __repr__(self) -> str:
         parts = ", ".join(f"{name} {part.before:,} -> {part.after:,}" for name, part in self.moved.items())
         rows, classes = self.logits.shape
-        return f"Adjusted {rows:,} x {classes:,}, tau {self.tau:g}: {self.changed:,} rows changed their class; answers {parts}"
+        words = f"tau {self.tau:g}"
+        words += f", test prior {self.test_prior}" if self.test_prior != "uniform" else ""
+        words += f", temperature {self.temperature:.2f}" if self.val_images else ""
+        return f"Adjusted {rows:,} x {classes:,}, {words}: {self.changed:,} rows changed their class; answers {parts}"
 
 
-def adjust(logits: np.ndarray, counts: Iterable[int], tau: float = 1.0) -> Adjusted:
-    """Correct the logits, or probabilities, of any model for the training prior, without training.
+def adjust(
+    logits: np.ndarray,
+    counts: Iterable[int],
+    tau: float = 1.0,
+    test_prior: str | Sequence[float] | np.ndarray = "uniform",
+    val_logits: np.ndarray | None = None,
+    val_labels: np.ndarray | None = None,
+) -> Adjusted:
+    """Correct the logits, or probabilities, of any model for the training prior and for what is expected at test, without training.
 
     Not for a model whose loss already had the prior in it (balanced softmax, logit-adjusted loss), nor for one trained on classes that
-    were drawn evenly: that would correct twice. The formula and its source: `adjust_logits`.
+    were drawn evenly: that would correct twice. The formula and its source: `shift_logits`.
 
     Probabilities are recognised (all within 0-1, every row's sum within 0.001 of 1) and their logarithm is taken first. **A probability
     of 0** becomes a finite logarithm, lower than every other in the array by more than the correction can lift it: as in the limit, it
     never overtakes a probability above 0, and zeros of one row keep the order that the correction gives them. A class without training
-    images gains nothing.
+    images gains nothing, and one that is not expected at test never wins.
 
     Args:
         logits: (N, C) finite numbers, N and C at least 1; never changed.
         counts: (C,) training images a class, whole numbers from 0, at least one above 0.
-        tau: strength, >= 0; 0 changes nothing, 1 targets the balanced error.
+        tau: strength with which the training prior is taken out, >= 0; 0 leaves it, 1 is the formula.
+        test_prior: `uniform`, the balanced error; `train`, `reversed`, or (C,) counts or shares: see `expected_prior`.
+        val_logits: (M, C) of images that were not trained on, from the same model; with them a temperature makes scores calibrated.
+        val_labels: (M,) their true labels.
 
     Raises:
-        BadData: logits or counts that are not as above.
-        BadValue: tau is negative, not finite, or so large that the result has no finite value in this dtype.
+        BadData: logits, counts or labels that are not as above.
+        BadValue: tau is negative, not finite, or so large that the result has no finite value in this dtype; val logits or labels alone.
+        UnknownName: another word for the test prior.
 
     >>> adjust(np.array([[2.0, 1.0], [3.0, 0.0]]), counts=[90, 10])
     Adjusted 2 x 2, tau 1: 1 rows changed their class; answers many 2 -> 1, medium 0 -> 1, few 0 -> 0
@@ -127,14 +156,43 @@ def adjust(logits: np.ndarray, counts: Iterable[int], tau: float = 1.0) -> Adjus
         raise BadData(f"{len(counts):,} counts for logits of {given.shape[1]:,} classes; give one count a class")
     if not isinstance(tau, Real) or not np.isfinite(float(tau)) or tau < 0:
         raise BadValue(f"tau is a number from 0, got {tau!r}; 1 is usual")
-    gains = adjust_logits(np.zeros(len(counts)), counts, tau)
-    took_log = _are_probabilities(given)
-    before = _logarithm(given, float(np.ptp(gains))) if took_log else given.astype(np.float64)
+    expected, took_log = expected_prior(test_prior, counts), _are_probabilities(given)
+    fitted = _fitted(val_logits, val_labels, counts, took_log)
+    gains = shift_logits(np.zeros(len(counts)), counts, expected, tau=tau)[expected > 0]
+    before = _logarithm(given, fitted.temperature * float(np.ptp(gains))) if took_log else given.astype(np.float64)
     with np.errstate(over="ignore"):
-        after = adjust_logits(before, counts, tau).astype(given.dtype if given.dtype.kind == "f" else np.float64)
+        after = shift_logits(before, counts, expected, fitted.temperature, tau)
+        after = after.astype(given.dtype if given.dtype.kind == "f" else np.float64)
     if not np.isfinite(after).all():
         raise BadValue(f"tau {tau:g} gives logits beyond {after.dtype}; take a smaller tau, 1 is usual")
-    return Adjusted(after, after.argmax(1), given.argmax(1), counts, float(tau), took_log, make_groups(counts))
+    return Adjusted(
+        logits=after,
+        answers=after.argmax(1),
+        answers_before=given.argmax(1),
+        counts=counts,
+        tau=float(tau),
+        took_log=took_log,
+        groups=make_groups(counts),
+        test_prior=test_prior if isinstance(test_prior, str) else "given",
+        expected=tuple(expected.tolist()),
+        temperature=fitted.temperature,
+        val_images=fitted.images,
+        sentence=fitted.sentence,
+    )
+
+
+def _fitted(logits: np.ndarray | None, labels: np.ndarray | None, counts: tuple[int, ...], took_log: bool) -> FittedTemperature:
+    """Fit a temperature on validation rows, where they are given."""
+    if logits is None and labels is None:
+        return FittedTemperature(1.0, 0, NO_VAL)
+    if logits is None or labels is None:
+        raise BadValue(f"val {'logits' if logits is None else 'labels'} are missing; give val logits and val labels, or neither")
+    seen = _checked(np.asarray(logits), "val logits")
+    if seen.shape[1] != len(counts):
+        raise BadData(f"val logits have {seen.shape[1]:,} classes, and there are {len(counts):,}; give those of the same model")
+    if _are_probabilities(seen) is not took_log:
+        raise BadData(f"{'logits' if took_log else 'val logits'} are no probabilities and the others are; give both alike")
+    return fit_temperature(_logarithm(seen, 0.0) if took_log else seen, labels, counts)
 
 
 def whole_counts(values: Iterable[Any], where: str = "counts") -> tuple[int, ...]:
@@ -153,7 +211,7 @@ def whole_counts(values: Iterable[Any], where: str = "counts") -> tuple[int, ...
     counts = list(values)
     for label, n in enumerate(counts):
         if not _is_count(n):
-            raise BadData(f"{where}: label {label} has {_short(n)}, expected a number of images: a whole number from 0")
+            raise BadData(f"{where}: label {label} has {shortened(n)}, expected a number of images: a whole number from 0")
     if not any(counts):
         raise BadData(f"{where}: {'no class has images' if counts else 'there are no counts'}; give one number of training images a class")
     return tuple(int(n) for n in counts)
@@ -164,20 +222,15 @@ def _is_count(n: Any) -> bool:
     return is_number and 0 <= n <= LARGEST_COUNT and n == int(n)
 
 
-def _short(value: object) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 40 else f"{text[:37]}..."
-
-
-def _checked(logits: np.ndarray) -> np.ndarray:
+def _checked(logits: np.ndarray, where: str = "logits") -> np.ndarray:
     if logits.dtype.kind not in "iuf":
-        raise BadData(f"logits are {logits.dtype}, expected numbers of shape (images, classes)")
+        raise BadData(f"{where} are {logits.dtype}, expected numbers of shape (images, classes)")
     if logits.ndim != 2 or 0 in logits.shape:
-        raise BadData(f"logits have shape {logits.shape}, expected (images, classes), at least one of each")
+        raise BadData(f"{where} have shape {logits.shape}, expected (images, classes), at least one of each")
     is_bad = ~np.isfinite(logits).all(axis=1)
     if is_bad.any():
         raise BadData(
-            f"logits have NaN or infinite values in {is_bad.sum():,} rows, the first is row {is_bad.argmax()}; leave these rows out"
+            f"{where} have NaN or infinite values in {is_bad.sum():,} rows, the first is row {is_bad.argmax()}; leave these rows out"
         )
     return logits
 

@@ -39,6 +39,8 @@ class _Card(msgspec.Struct):
     network: str
     files: dict[str, str]
     version: str
+    folds: int | None = None
+    against: str | None = None
 
 
 def read_study(folder: Path) -> dict[str, Any]:
@@ -55,8 +57,8 @@ def read_study(folder: Path) -> dict[str, Any]:
     names = [*card.files, *(name for found in card.rows.values() for name in found)]
     if any(name in ("", ".", "..") or Path(name).name != name for name in names):
         raise _damaged(folder, "a name in it leads out of its folder")
-    if not card.rows or not card.seeds or any(len(found) != len(card.seeds) for found in card.rows.values()):
-        raise _damaged(folder, "its rows do not have a run for each of its seeds")
+    if not card.rows or not card.seeds or any(len(found) != len(card.seeds) * (card.folds or 1) for found in card.rows.values()):
+        raise _damaged(folder, "its rows do not have a run for each of its seeds and folds")
     return record
 
 

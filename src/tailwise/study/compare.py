@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tailwise import processes
+from tailwise.data import Fold
+from tailwise.data.folds import TEST_FOLD, VAL_FOLD
 from tailwise.disk import json_bytes, whole_file
 from tailwise.errors import BadValue
-from tailwise.evaluation import Predictions, Summary
+from tailwise.evaluation import Measured, Predictions, Summary
 from tailwise.records import STUDY, plain
 from tailwise.registry import Row
 from tailwise.specification import key_of
 from tailwise.study.claim import CARD, check_ours, claim, damaged_files, drop_replaced, read_study
 from tailwise.study.live import announced, dear, needs_of
+from tailwise.study.measure import describe_folds, measure, tabulate, whole_seeds
 from tailwise.study.recommend import Recommendation, describe_choice, recommend
-from tailwise.study.runs import EXTRACTOR, Run, Shared, extractor_file, run_key, slug, standing, summarise_runs, train_job
+from tailwise.study.runs import EXTRACTOR, Run, Shared, extractor_file, run_key, slug, standing, train_job
 from tailwise.study.setup import Setup
 from tailwise.study.tree import Saving, Steps, count_steps, saving
 from tailwise.study.turns import Job, Turns
@@ -38,12 +41,13 @@ class Study:
     Attributes:
         folder: with `study.json`, `runs/`, `splits.csv` and the report.
         record: `study.json`.
-        runs: row's text -> its runs, seed by seed.
+        runs: row's text -> its runs, seed by seed, fold by fold; a seed that still lacks a fold is left out.
     """
 
     folder: Path
     record: Mapping[str, Any]
     runs: Mapping[str, tuple[Run, ...]]
+    _measured: dict[tuple[str | None, str | None], list[Measured]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def load(cls, folder: Path | str) -> Study:
@@ -55,7 +59,7 @@ class Study:
         folder = Path(folder)
         record = read_study(folder)
         places = {text: [folder / "runs" / name for name in names] for text, names in record["rows"].items()}
-        runs = {text: tuple(Run.load(p) for p in found if (p / "run.json").exists()) for text, found in places.items()}
+        runs = {text: whole_seeds([Run.load(p) for p in found if (p / "run.json").exists()]) for text, found in places.items()}
         return cls(folder, record, runs)
 
     @classmethod
@@ -88,16 +92,33 @@ class Study:
 
     @property
     def is_finished(self) -> bool:
-        """Whether every row has all its seeds."""
-        return all(len(runs) == len(self.record["seeds"]) for runs in self.runs.values())
+        """Whether every row has all its seeds, in all folds."""
+        return all(len(runs) == len(names) for runs, names in zip(self.runs.values(), self.record["rows"].values(), strict=True))
 
-    def summary(self, split: str | None = None) -> Summary:
-        """Measure all finished runs from their predictions; on test when there is one, else on val."""
-        return summarise_runs(self.runs, split)
+    def summary(self, split: str | None = None, against: str | None = None, test_prior: str | None = None) -> Summary:
+        """Measure all finished runs from their predictions: figures with intervals, and differences from one row.
+
+        Args:
+            split: None for test when there is one, else val.
+            against: text of the row that the others are held against; None for the study's own choice, `ce`, or the first.
+            test_prior: class distribution that is expected at test, see `measure`.
+        """
+        return tabulate(self.measured(split, test_prior), self.runs, against or self.record["against"])
+
+    def measured(self, split: str | None = None, test_prior: str | None = None) -> list[Measured]:
+        """Measure all finished runs, once for each split."""
+        if (split, test_prior) not in self._measured:
+            self._measured[split, test_prior] = measure(self.runs, split, test_prior)
+        return self._measured[split, test_prior]
 
     def recommendation(self) -> Recommendation | None:
         """Choose a row on val; None where the data have no val images."""
-        return recommend(self.runs)
+        return recommend(self.runs, self.record["against"], self.measured)
+
+    @property
+    def pooling(self) -> str:
+        """How held-out predictions were pooled, in words; empty where the data were not dealt into folds."""
+        return describe_folds([run for runs in self.runs.values() for run in runs])
 
     def saving(self) -> Saving:
         """Count what sharing saved."""
@@ -112,10 +133,10 @@ class Study:
 
 
 def plan_study(setup: Setup, seeds: Sequence[int]) -> tuple[dict[str, Plan], Steps]:
-    """Plan all rows: each row's plan for the first seed, and the tree of all lines."""
-    plans = {(row.text, seed): setup.plan(row, seed) for seed in seeds for row in setup.rows}
-    first = {row.text: plans[row.text, seeds[0]] for row in setup.rows}
-    return first, count_steps(plans.values(), setup.store)
+    """Plan all rows: each row's plan for the first seed, in the first fold, and the tree of all lines."""
+    plans = [fold.plan(row, seed) for seed in seeds for fold in setup.folds for row in setup.rows]
+    first = {row.text: setup.folds[0].plan(row, seeds[0]) for row in setup.rows}
+    return first, count_steps(plans, setup.store)
 
 
 def compare(
@@ -124,7 +145,7 @@ def compare(
     folder: Path,
     settings: RunSettings,
     force: bool = False,
-    begun: Callable[[Row, int], None] = lambda row, seed: None,
+    begun: Callable[[Job], None] = lambda job: None,
 ) -> Study:
     """Run all rows over all seeds, and leave one table; what is finished is not run again.
 
@@ -154,16 +175,17 @@ def compare(
 
 
 def _run_all(
-    folder: Path, setup: Setup, seeds: Sequence[int], card: Mapping[str, Any], settings: RunSettings, begun: Callable[[Row, int], None]
+    folder: Path, setup: Setup, seeds: Sequence[int], card: Mapping[str, Any], settings: RunSettings, begun: Callable[[Job], None]
 ) -> None:
     """Train what nobody else has trained or is training, until all runs stand."""
-    predictions: dict[int, dict[tuple[str, int], Predictions]] = {}
+    folds = {fold.fold: fold for fold in setup.folds}
+    predictions: dict[tuple[int, Fold | None], dict[tuple[str, int], Predictions]] = {}
     with Turns(_jobs(folder, setup, seeds), settings, lambda job: standing(job.folder, job.key, force=False) is not None) as turns:
         while (job := turns.take()) is not None:
-            begun(job.row, job.seed)
-            predictions = {seed: predictions.get(seed, {}) for seed in {waiting.seed for waiting in turns.left}}
-            shared = Shared(card["files"].get(EXTRACTOR), predictions[job.seed], lambda: check_ours(folder, card["key"]))
-            train_job(setup, job, settings, shared=shared)
+            begun(job)
+            predictions = {beside: predictions.get(beside, {}) for beside in {waiting.beside for waiting in turns.left}}
+            shared = Shared(card["files"].get(EXTRACTOR), predictions[job.beside], lambda: check_ours(folder, card["key"]))
+            train_job(folds[job.fold], job, settings, shared=shared)
 
 
 def _check_runs(folder: Path, setup: Setup, seeds: Sequence[int]) -> None:
@@ -174,17 +196,19 @@ def _check_runs(folder: Path, setup: Setup, seeds: Sequence[int]) -> None:
 
 
 def _jobs(folder: Path, setup: Setup, seeds: Sequence[int]) -> list[Job]:
-    """List all runs, seed by seed: what rows share of a seed is at hand while they are through."""
+    """List all runs, seed by seed and fold by fold: what rows share of these is at hand while they are through."""
     return [
-        Job(row, seed, folder / "runs" / _run_name(row, seed), run_key(setup, row, seed), setup.plan(row, seed))
+        Job(row, seed, folder / "runs" / _run_name(row, seed, fold.fold), run_key(fold, row, seed), fold.plan(row, seed), fold.fold)
         for seed in seeds
+        for fold in setup.folds
         for row in setup.rows
     ]
 
 
 def _claim(folder: Path, setup: Setup, card: Mapping[str, Any], settings: RunSettings, force: bool) -> dict[str, Any]:
     """Claim the study's folder, one command at a time, and give the card that lies there."""
-    table = setup.manifest.rows.sort("id").select("id", "label", "split")
+    roles = (TEST_FOLD, VAL_FOLD) if setup.dealt else ("split",)
+    table = setup.manifest.rows.sort("id").select("id", "label", *roles)
 
     def waiting() -> None:
         if settings.interrupted():
@@ -202,8 +226,8 @@ def _finish(folder: Path, key: str) -> Study:
     return study
 
 
-def _run_name(row: Row, seed: int) -> str:
-    return f"{slug(row.text)}-seed{seed}"
+def _run_name(row: Row, seed: int, fold: Fold | None) -> str:
+    return f"{slug(row.text)}-seed{seed}" + (f"-fold{fold.number}" if fold else "")
 
 
 def study_key(setup: Setup, seeds: Sequence[int]) -> str:
@@ -214,11 +238,12 @@ def study_key(setup: Setup, seeds: Sequence[int]) -> str:
     """
     if not seeds:
         raise BadValue("seeds are a whole number from 1, got 0 of them")
-    return key_of([run_key(setup, row, seed) for row in setup.rows for seed in seeds])
+    keys = [run_key(fold, row, seed) for row in setup.rows for seed in seeds for fold in setup.folds]
+    return key_of(keys if setup.against is None else [*keys, setup.against])
 
 
 def _card(setup: Setup, seeds: Sequence[int]) -> dict[str, Any]:
-    rows = {row.text: [_run_name(row, seed) for seed in seeds] for row in setup.rows}
+    rows = {row.text: [_run_name(row, seed, fold.fold) for seed in seeds for fold in setup.folds] for row in setup.rows}
     names = [name for found in rows.values() for name in found]
     if len(set(names)) != len(names):
         raise BadValue("two rows of the comparison would share a folder; name them more differently")
@@ -229,6 +254,8 @@ def _card(setup: Setup, seeds: Sequence[int]) -> dict[str, Any]:
         "provenance": list(setup.manifest.provenance),
         "rows": rows,
         "seeds": list(seeds),
+        "folds": len(setup.dealt) or None,
+        "against": setup.against,
         "recipe": plain(setup.recipe),
         "network": setup.network,
         "version": __version__,
@@ -248,14 +275,18 @@ def report_files(study: Study) -> dict[str, bytes]:
     saved = study.saving()
     chosen = study.recommendation()
     report = {
-        "schema": "tailwise.report/1",
+        "schema": "tailwise.report/2",
+        "folds": study.record.get("folds"),
         "summary": summary.to_dict(),
         "recommendation": chosen and chosen.to_dict(),
         "saving": saved.to_dict(),
         "runs": {
-            text: [{"seed": run.record["seed"], "evaluation": run.evaluate(summary.setting.split).to_dict()} for run in runs]
-            for text, runs in study.runs.items()
+            row.name: [
+                {"seed": seed, "evaluation": evaluation.to_dict()} for seed, evaluation in zip(row.seeds, row.evaluations, strict=True)
+            ]
+            for row in study.measured()
         },
     }
-    said = "\n\n".join((summary.to_markdown().rstrip(), describe_choice(chosen), str(saved)))
+    parts = (summary.to_markdown().rstrip(), study.pooling, describe_choice(chosen).replace("\n", "\n\n"), str(saved))
+    said = "\n\n".join(part for part in parts if part)
     return {"report.md": f"{said}\n".encode(), "report.csv": summary.to_csv().encode(), REPORT: json_bytes(report)}

@@ -110,10 +110,11 @@ def estimate(setup: Setup, seeds: Sequence[int], steps: Steps) -> Estimate:
     Raises:
         BadData: one of the few images cannot be decoded.
     """
-    plans = [setup.plan(row, seed) for seed in seeds for row in setup.rows]
-    legs = {leg.line: leg for plan in plans for leg in plan.legs}
-    kinds = {line: _kind(leg) for line, leg in legs.items()}
-    paces = _paces(setup, legs, kinds, steps)
+    planned = [(fold, fold.plan(row, seed)) for seed in seeds for fold in setup.folds for row in setup.rows]
+    plans = [plan for _, plan in planned]
+    legs = {leg.line: (fold, leg) for fold, plan in planned for leg in plan.legs}
+    kinds = {line: _kind(leg) for line, (_, leg) in legs.items()}
+    paces = _paces(legs, kinds, steps)
     usual = sum(paces.values()) / len(paces)
     pace = {line: paces.get(kind, usual) for line, kind in kinds.items()}
     training = sum(left * pace[line] for line, left in steps.left.items())
@@ -184,7 +185,7 @@ def _kind(leg: Leg) -> str:
     return repr((objective, streams, parts, learns, leg.net.branches, leg.recipe.batch_size, leg.recipe.accumulate))
 
 
-def _paces(setup: Setup, legs: dict[str, Leg], kinds: Mapping[str, str], steps: Steps) -> dict[str, float]:
+def _paces(legs: dict[str, tuple[Setup, Leg]], kinds: Mapping[str, str], steps: Steps) -> dict[str, float]:
     """Measure seconds a step of each kind of leg, those that most steps are left of first, as far as the budget goes.
 
     Several processes make their steps together, so the first says for all whether another kind is measured.
@@ -192,12 +193,12 @@ def _paces(setup: Setup, legs: dict[str, Leg], kinds: Mapping[str, str], steps: 
     left: dict[str, int] = {}
     for line, kind in kinds.items():
         left[kind] = left.get(kind, 0) + steps.left[line]
-    examples = {kinds[line]: leg for line, leg in reversed(legs.items())}
+    examples = {kinds[line]: found for line, found in reversed(legs.items())}
     paces: dict[str, float] = {}
     begun = time.perf_counter()
     for kind in sorted(left, key=lambda kind: -left[kind]):
         if not paces or (left[kind] and processes.told(lambda: time.perf_counter() - begun < BUDGET)):
-            paces[kind] = _seconds_a_step(setup, examples[kind])
+            paces[kind] = _seconds_a_step(*examples[kind])
     return paces
 
 

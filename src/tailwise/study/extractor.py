@@ -228,13 +228,24 @@ def seconds_an_image(extractor: Extractor, device: torch.device) -> float:
 # --- on disk ----------------------------------------------------------------------------------------------------------
 
 
-def extractor_bytes(extractor: Extractor, standardise: Standardise) -> bytes:
-    """Write an extractor, and what its features go through, as one file: a run can then predict without any other."""
+def extractor_bytes(extractor: Extractor, standardise: Mapping[int, Standardise]) -> bytes:
+    """Write an extractor, and what its features go through, as one file: a run can then predict without any other.
+
+    Args:
+        extractor: the network.
+        standardise: number of the fold -> what its training rows say; 0 where there are no folds.
+    """
     tensors = {f"network.{name}": tensor.contiguous() for name, tensor in extractor.module().state_dict().items()}
-    return save_tensors(tensors | {"mean": torch.from_numpy(standardise.mean), "deviation": torch.from_numpy(standardise.deviation)})
+    for fold, found in standardise.items():
+        tensors |= {_of_fold("mean", fold): torch.from_numpy(found.mean), _of_fold("deviation", fold): torch.from_numpy(found.deviation)}
+    return save_tensors(tensors)
 
 
-def read_extractor(path: Path, network: str, size: int, sha256: str, remedy: str) -> tuple[FrozenBody, Standardise]:
+def _of_fold(name: str, fold: int) -> str:
+    return f"{name}.fold{fold}" if fold else name
+
+
+def read_extractor(path: Path, network: str, size: int, sha256: str, remedy: str, fold: int = 0) -> tuple[FrozenBody, Standardise]:
     """Read what `extractor_bytes` wrote.
 
     Args:
@@ -243,6 +254,7 @@ def read_extractor(path: Path, network: str, size: int, sha256: str, remedy: str
         size: of the images in pixels.
         sha256: that its bytes must have.
         remedy: what to do where they do not.
+        fold: number of the fold whose training rows standardise; 0 where there are no folds.
 
     Raises:
         BadData: the file is missing or damaged, or holds another network.
@@ -251,4 +263,4 @@ def read_extractor(path: Path, network: str, size: int, sha256: str, remedy: str
     with forked(0, "extractor"):
         body = empty_body(network, (size, size, 3))
     fill(body, {name.removeprefix("network."): tensor for name, tensor in tensors.items() if name.startswith("network.")}, path)
-    return body, Standardise(tensors["mean"].numpy(), tensors["deviation"].numpy())
+    return body, Standardise(tensors[_of_fold("mean", fold)].numpy(), tensors[_of_fold("deviation", fold)].numpy())

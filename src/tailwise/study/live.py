@@ -67,7 +67,7 @@ class Needs:
 
 def needs_of(setup: Setup, rows: Sequence[Row], seeds: Iterable[int]) -> Needs:
     """Give what runs need of the store: their lines, and what their data were decoded or computed into."""
-    plans = [setup.plan(row, seed) for seed in seeds for row in rows]
+    plans = [fold.plan(row, seed) for seed in seeds for fold in setup.folds for row in rows]
     lines = {leg.line for plan in plans for leg in plan.legs}
     manifest = setup.manifest
     contents = ordered(manifest)["content"].to_list()

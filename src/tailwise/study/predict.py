@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from tailwise.study.extractor import forward, image_pixels, read_extractor
 from tailwise.study.numerics import choose_device
 from tailwise.study.rebuild import rebuild
 from tailwise.study.runs import EXTRACTOR, Run
+from tailwise.study.shift import Shift, calibrate, find_shift
 from tailwise.study.tensors import REMEDY
 from tailwise.training.modes import plainly
 from tailwise.training.streams import PLAIN
@@ -36,12 +37,15 @@ class Answer:
     Attributes:
         image: the file.
         classes: the most likely classes, best first.
-        scores: softmax of the corrected logits, in the same order, 0-1; not calibrated.
+        scores: probabilities in the same order, 0-1: softmax of the run's logits, calibrated by a temperature where the run has val
+            predictions, under the prior that the user expects or else the one that is left in the logits. `scoring.scores` says it.
+        scoring: prior, temperature and the number of val images that it was fitted on.
     """
 
     image: Path
     classes: tuple[str, ...]
     scores: tuple[float, ...]
+    scoring: Shift = field(repr=False)
 
 
 def find_images(places: Iterable[Path | str]) -> list[Path]:
@@ -74,6 +78,7 @@ def predict(
     method: Row | None = None,
     device: str = "auto",
     progress: Callable[[int, int], None] | None = None,
+    test_prior: str | Path | Sequence[float] | None = None,
 ) -> list[Answer]:
     """Name the most likely classes of images.
 
@@ -84,6 +89,7 @@ def predict(
         method: the method, for a run of a user's own file, which a record does not import.
         device: `auto`, `cpu`, `cuda` or `mps`.
         progress: called with images done and in all.
+        test_prior: classes that are expected, as in `find_shift`; None keeps the prior of the run's logits, and so every answer.
 
     Returns:
         One answer an image, in the order of the files.
@@ -91,11 +97,12 @@ def predict(
     Raises:
         BadData: images that cannot be read, a run that was trained on feature vectors, a damaged run.
         BadValue: `top` below 1, or a method that the run was not trained with.
+        Clash: a test prior for a method whose scores are no log probabilities.
     """
     if top < 1:
         raise BadValue(f"top is a number of classes from 1, got {top}")
     found = find_images(images)
-    model = RunModel(run, method, choose_device(device))
+    model = RunModel(run, method, choose_device(device), test_prior)
     said: list[Answer] = []
     for start in range(0, len(found), BATCH):
         files = found[start : start + BATCH]
@@ -112,18 +119,19 @@ class RunModel:
         run: trained on images.
         method: of a run of a user's own file.
         device: where it runs.
+        test_prior: as in `predict`.
     """
 
-    def __init__(self, run: Run, method: Row | None, device: torch.device) -> None:
-        self.predictions = run.predictions
+    def __init__(self, run: Run, method: Row | None, device: torch.device, test_prior: str | Path | Sequence[float] | None = None) -> None:
+        self.predictions = p = run.predictions
+        self.scoring = calibrate(p, run.record) if test_prior is None else find_shift(p, run.record, test_prior)
         with plainly(torch.get_num_threads()):
             self.predictor, self.posthoc = rebuild(run, method, device)
         self.see = _Features(run, device) if run.record["extractor"] else _Images(run, device)
 
     def logits(self, files: Sequence[Path]) -> NDArray[np.float32]:
         """Give corrected logits (N, C) of image files."""
-        with plainly(torch.get_num_threads()), torch.inference_mode():
-            logits, features = answers(self.predictor(self.see(files)))
+        logits, features = self._network(files)
         if self.posthoc is None:
             return logits
         p = self.predictions
@@ -131,12 +139,17 @@ class RunModel:
 
     def ask(self, files: Sequence[Path], top: int) -> Iterator[Answer]:
         """Yield the most likely classes of image files."""
-        logits = self.logits(files).astype(np.float64)
+        logits = self.scoring.apply(self._network(files)[0] if self.scoring.of_network else self.logits(files))
         shares = np.exp(logits - logits.max(1, keepdims=True))
         shares /= shares.sum(1, keepdims=True)
         order = np.argsort(-logits, axis=1, kind="stable")[:, :top]
         for file, best, row in zip(files, order, shares, strict=True):
-            yield Answer(file, tuple(self.predictions.classes[c] for c in best), tuple(float(row[c]) for c in best))
+            yield Answer(file, tuple(self.predictions.classes[c] for c in best), tuple(float(row[c]) for c in best), self.scoring)
+
+    def _network(self, files: Sequence[Path]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Give the network's own logits (N, C), and features where it has a head."""
+        with plainly(torch.get_num_threads()), torch.inference_mode():
+            return answers(self.predictor(self.see(files)))
 
 
 class _Images:
@@ -168,7 +181,8 @@ class _Features:
         self.normalise = Normalise(tuple(said["normalise"]["mean"]), tuple(said["normalise"]["std"]))
         place = run.folder / said["file"]
         remedy = REMEDY if said["file"] == EXTRACTOR else "put it back, or run the same `tailwise compare` again, which writes it anew"
-        body, self.standardise = read_extractor(place, said["network"], self.size, said["sha256"], remedy)
+        fold = (run.record.get("fold") or {"number": 0})["number"]
+        body, self.standardise = read_extractor(place, said["network"], self.size, said["sha256"], remedy, fold)
         self.body = body.to(device)
 
     def __call__(self, files: Sequence[Path]) -> Tensor:

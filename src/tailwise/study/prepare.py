@@ -108,7 +108,7 @@ def fill_pixels(splits: Splits, manifest: Manifest, recipe: Recipe, store: Store
         packed = pack(paths_of(manifest, table), table["content"].to_list(), recipe.image_size, _channels(splits), store, progress)
     if packed.shape[1:] != splits.shape:
         raise BadData(f"the images of {manifest.name!r} have changed while they were read; run the same command again")
-    return _filled(splits, packed)
+    return filled(splits, packed)
 
 
 def pixels_absent(splits: Splits, manifest: Manifest, recipe: Recipe, store: Store) -> int:
@@ -131,10 +131,11 @@ def fill_features(splits: Splits, features: NDArray[np.float32]) -> tuple[Splits
         features: (N, D) raw features, in the order of `ordered`.
     """
     standardise = Standardise.over(features[splits.rows["train"].positions])
-    return _filled(splits, standardise(features)), standardise
+    return filled(splits, standardise(features)), standardise
 
 
-def _filled(splits: Splits, packed: NDArray[Any]) -> Splits:
+def filled(splits: Splits, packed: NDArray[Any]) -> Splits:
+    """Put the rows of one array, in the order of `ordered`, in the place of zeros."""
     return replace(splits, rows={name: replace(rows, packed=packed) for name, rows in splits.rows.items()})
 
 

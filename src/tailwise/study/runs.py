@@ -5,21 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import polars as pl
 from safetensors.torch import save as save_tensors
 
 from tailwise import processes
+from tailwise.data import Fold
 from tailwise.data.listing import first_five
 from tailwise.disk import PENDING, check_writable, hash_file, json_bytes, put_back, replace_folder, whole_folder
 from tailwise.errors import BadData, OutputExists
-from tailwise.evaluation import Evaluation, Measured, Predictions, SplitPredictions, Summary, evaluate, summarise
-from tailwise.method import Net
+from tailwise.evaluation import Evaluation, Predictions, SplitPredictions, evaluate
+from tailwise.method import Best, Net
 from tailwise.posthoc import PostHoc, Scores
 from tailwise.records import RUN, plain, read_sealed, with_seal
 from tailwise.registry import Row
@@ -28,7 +30,8 @@ from tailwise.study.extractor import extractor_bytes
 from tailwise.study.live import announced, dear, needs_of
 from tailwise.study.setup import Setup
 from tailwise.study.turns import Job, Turns
-from tailwise.training import Outcome, Plan, RunSettings, run_method
+from tailwise.training import Leg, Outcome, Plan, RunSettings, prior_left, run_method
+from tailwise.training.sentences import describe
 from tailwise.version import __version__
 
 EXTRACTOR = "extractor.safetensors"
@@ -72,6 +75,12 @@ class _Extractor(msgspec.Struct):
     sha256: str
 
 
+class _Fold(msgspec.Struct):
+    number: int
+    of: int
+    whole: str
+
+
 class _Leg(msgspec.Struct):
     line: str
     start: int
@@ -99,6 +108,7 @@ class _Card(msgspec.Struct):
     legs: tuple[_Leg, ...]
     steps: int
     steps_trained: int
+    fold: _Fold | None = None
 
 
 @dataclass(frozen=True)
@@ -170,7 +180,8 @@ class Run:
 
     def __repr__(self) -> str:
         said = self.record
-        return f"Run {said['method']}, seed {said['seed']}, on {said['data']['name']} in {self.folder}"
+        fold = f", {Fold(said['fold']['number'], said['fold']['of'])}" if said.get("fold") else ""
+        return f"Run {said['method']}, seed {said['seed']}{fold}, on {said['data']['name']} in {self.folder}"
 
 
 def run_key(setup: Setup, row: Row, seed: int) -> str:
@@ -328,10 +339,13 @@ def _leave(setup: Setup, job: Job, outcome: Outcome, posthoc: PostHoc | None, fo
         "schema": RUN,
         "key": job.key,
         **_method_record(job.row, job.seed),
+        "fold": _fold_record(setup),
         **_data_record(setup),
         **_training_record(setup, job.plan, outcome),
+        **_chosen_record(outcome),
         "posthoc": said,
         "correction": plain(fitted),
+        "prior_left": prior_left(setup.splits.counts.real, outcome.leg, fitted),
         "extractor": _extractor_record(setup, hashes, shared),
         "weights": hashes[WEIGHTS],
         "files": hashes,
@@ -354,9 +368,8 @@ def _leave(setup: Setup, job: Job, outcome: Outcome, posthoc: PostHoc | None, fo
 
 def extractor_file(setup: Setup) -> dict[str, bytes]:
     """Make the file that holds the extractor, by its name; none where no features are frozen."""
-    if setup.extractor is None or setup.standardise is None:
-        return {}
-    return {EXTRACTOR: extractor_bytes(setup.extractor, setup.standardise)}
+    found = {fold.fold.number if fold.fold else 0: fold.standardise for fold in setup.folds if fold.standardise is not None}
+    return {EXTRACTOR: extractor_bytes(setup.extractor, found)} if setup.extractor is not None and found else {}
 
 
 def _extractor_record(setup: Setup, hashes: Mapping[str, str], shared: Shared | None) -> dict[str, Any] | None:
@@ -413,6 +426,14 @@ def _method_record(row: Row, seed: int) -> dict[str, Any]:
     }
 
 
+def _fold_record(setup: Setup) -> dict[str, Any] | None:
+    """Say which fold of which set this is; without its splits, the set is the one that `--all-data` trains on."""
+    if setup.fold is None:
+        return None
+    whole = setup.manifest.replace(rows=setup.manifest.rows.with_columns(split=pl.lit("train")))
+    return {"number": setup.fold.number, "of": setup.fold.of, "whole": whole.identity}
+
+
 def _data_record(setup: Setup) -> dict[str, Any]:
     manifest, splits = setup.manifest, setup.splits
     return {
@@ -441,21 +462,47 @@ def _training_record(setup: Setup, plan: Plan, outcome: Outcome) -> dict[str, An
         "recipe": plain(setup.recipe),
         "plan": plan.sentences(),
         "warnings": list(plan.warnings),
+        "notes": list(plan.notes),
         "left": {"line": outcome.state.line, "step": outcome.state.step},
-        "legs": [
-            {"line": leg.line, "start": leg.start, "stop": leg.stop, "seconds": seconds}
-            for leg, seconds in zip(outcome.legs, outcome.seconds, strict=True)
-        ],
+        "legs": [_leg_record(leg, seconds) for leg, seconds in zip(outcome.legs, outcome.seconds, strict=True)],
         "steps": sum(leg.length for leg in outcome.legs),
+        "images_seen": sum(leg.images_seen for leg in outcome.legs),
+        "passes": sum(leg.passes for leg in outcome.legs),
         "steps_trained": outcome.trained,
         "numerics": dict(outcome.root.numerics),
     }
 
 
-def summarise_runs(runs: Mapping[str, Sequence[Run]], split: str | None = None) -> Summary:
-    """Summarise rows of runs; the note of a row is how its post-hoc part was fitted, where it has one."""
-    rows = []
-    for text, found in runs.items():
-        notes = list(dict.fromkeys(run.record["posthoc"] for run in found if run.record["posthoc"]))
-        rows.append(Measured(text, [run.evaluate(split) for run in found], "; ".join(notes)))
-    return summarise(rows)
+def _chosen_record(outcome: Outcome) -> dict[str, Any]:
+    """Say by what on which rows the epoch was chosen that is kept, where it was."""
+    leg, best = outcome.leg, outcome.leg.stage.leaves
+    if not isinstance(best, Best) or not leg.length:
+        return {"chosen": "", "selected": None}
+    labels, classes = outcome.root.splits.rows[best.split].labels, len(outcome.root.splits.classes)
+    absent = classes - len(set(labels.tolist()))
+    images = f"n = {len(labels):,}" + (f", {absent} of {classes} classes absent" if absent else "")
+    epoch, score = leg.epoch + outcome.state.step // leg.steps, outcome.accuracy(best.split, best.metric)
+    by = best.metric.replace("_", " ")
+    return {
+        "chosen": f"epoch {epoch} of {leg.recipe.epochs}, chosen on {best.split} ({images}) by {by} ({score:.2%})",
+        "selected": {"metric": best.metric, "split": best.split, "images": len(labels), "epoch": epoch, "score": score},
+    }
+
+
+def _leg_record(leg: Leg, seconds: float) -> dict[str, Any]:
+    """Say of a stage what two runs are compared by: how much was shown, what learnt, and what was done beside the loss."""
+    stage = leg.stage
+    return {
+        "line": leg.line,
+        "start": leg.start,
+        "stop": leg.stop,
+        "seconds": seconds,
+        "name": stage.name,
+        "recipe": stage.recipe,
+        "epochs": leg.epochs,
+        "images_seen": leg.images_seen,
+        "passes": leg.passes,
+        "learn": [entry.pattern for entry in leg.learn],
+        **{name: part and describe(part) for name in ("mixing", "gradient", "average") for part in [getattr(stage, name)]},
+        "leaves": "last" if stage.leaves == "last" else f"best by {stage.leaves.metric} on {stage.leaves.split}",
+    }

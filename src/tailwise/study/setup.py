@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,17 +11,19 @@ from typing import Any
 import polars as pl
 import torch
 
-from tailwise.data import Manifest, check_trainable, read, split, thin
-from tailwise.errors import BadData, Clash
+from tailwise.counts import mean_counts
+from tailwise.data import Fold, Manifest, check_trainable, deal, read, split, take_fold, thin
+from tailwise.errors import BadData, Clash, UnknownName
+from tailwise.groups import make_groups
 from tailwise.method import Learn, Net
 from tailwise.models import build, check_takes, is_pretrained, preprocessing, pretrained_name, resolve
 from tailwise.pixels import Normalise, Standardise
 from tailwise.recipe import Recipe
-from tailwise.registry import Row, apply_settings, load
+from tailwise.registry import Row, apply_settings, load, parse_row
 from tailwise.store import Store
 from tailwise.study.extractor import Extractor, describe_extractor, extract
 from tailwise.study.numerics import choose_device, describe_numerics
-from tailwise.study.prepare import fill_features, fill_pixels, ordered, pixels_of, prepare
+from tailwise.study.prepare import fill_features, fill_pixels, filled, ordered, pixels_of, prepare
 from tailwise.study.words import DataWords, TrainingWords
 from tailwise.training import Plan, Root, Splits, plan_method
 from tailwise.training.joint import forked
@@ -47,6 +49,20 @@ def make_manifest(source: Manifest | Path | str, words: DataWords, all_data: boo
     return check_trainable(manifest, words.empty_classes)
 
 
+def make_dealt(source: Manifest | Path | str, words: DataWords, folds: int) -> Manifest:
+    """Read a set, and deal all its labelled images into folds.
+
+    Raises:
+        BadData, BadValue, Clash, UnknownName: data or words that do not fit; one line.
+    """
+    if words.split is not None:
+        raise Clash(f"--folds {folds} measures every image, and --split {words.split} sets some aside; leave one out")
+    if words.tail is not None:
+        raise Clash(f"--tail {words.tail} thins what trains, and --folds {folds} is for sets that have nothing to spare; leave one out")
+    manifest = read(source, root=words.root, columns=words.columns)
+    return check_trainable(deal(manifest, folds, words.split_seed), words.empty_classes)
+
+
 @dataclass(frozen=True)
 class Setup:
     """All that a run or a comparison stands on.
@@ -62,6 +78,9 @@ class Setup:
         extractor: the network whose features are trained on, or None.
         standardise: what its features went through; None until `ready`.
         is_ready: whether the splits hold what is trained on.
+        fold: which fold of a set this is; None where the set has splits of its own, or is the one that was dealt.
+        against: text of the row that the others are held against; None for `ce`, or the first.
+        dealt: of a set that was dealt into folds, the setups of these, in which the runs are; otherwise none.
     """
 
     manifest: Manifest
@@ -74,6 +93,9 @@ class Setup:
     extractor: Extractor | None = None
     standardise: Standardise | None = None
     is_ready: bool = False
+    fold: Fold | None = None
+    dealt: tuple[Setup, ...] = ()
+    against: str | None = None
     _plans: dict[tuple[str, int], Plan] = field(default_factory=dict, repr=False, compare=False)
     _roots: dict[int, Root] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -94,6 +116,11 @@ class Setup:
         return self._plans[row.typed, seed]
 
     @property
+    def folds(self) -> tuple[Setup, ...]:
+        """The setups that runs are made on: one a fold, or this one alone."""
+        return self.dealt or (self,)
+
+    @property
     def network(self) -> str:
         """The network in words."""
         return f"frozen {self.extractor.network}" if self.extractor else self.backbone
@@ -109,13 +136,25 @@ class Setup:
         """
         if self.is_ready:
             return self
+        fill = self._read_images(progress)
+        if self.dealt:
+            return replace(self, dealt=tuple(map(fill, self.dealt)), is_ready=True)
+        return fill(self)
+
+    def _read_images(self, progress: Callable[[int, int], None] | None) -> Callable[[Setup], Setup]:
+        """Decode images, or compute their features, and give what fills them in: folds have the rows of their set, in the same order."""
         if self.extractor is None:
-            return replace(self, splits=fill_pixels(self.splits, self.manifest, self.recipe, self.store, progress), is_ready=True)
+            packed = fill_pixels(self.splits, self.manifest, self.recipe, self.store, progress).rows["train"].packed
+            return lambda setup: replace(setup, splits=filled(setup.splits, packed), is_ready=True)
         contents = ordered(self.manifest)["content"].to_list()
         pixels = pixels_of(self.manifest, self.extractor.size)
         features = extract(self.extractor, pixels, contents, self.store, self.device, progress)
-        splits, standardise = fill_features(self.splits, features)
-        return replace(self, splits=splits, standardise=standardise, is_ready=True)
+
+        def fill(setup: Setup) -> Setup:
+            splits, standardise = fill_features(setup.splits, features)
+            return replace(setup, splits=splits, standardise=standardise, is_ready=True)
+
+        return fill
 
 
 def make_setup(
@@ -125,6 +164,8 @@ def make_setup(
     training: TrainingWords = TrainingWords(),
     store: Store | None = None,
     all_data: bool = False,
+    folds: int | None = None,
+    against: str | None = None,
 ) -> Setup:
     """Check all words and prepare the data; no image is decoded, nothing is trained, and nothing written but hashes of files.
 
@@ -135,6 +176,8 @@ def make_setup(
         training: how is trained.
         store: of states, pixels and features; None for the default one.
         all_data: whether every image is a training image, and nothing is measured.
+        against: the row that the others are held against, as it is typed; None for `ce`, or the first.
+        folds: into how many folds all images are dealt, so that each is measured; None for the splits that the data have or get.
 
     Returns:
         The setup; images are still to be decoded, and frozen features computed, by `ready`.
@@ -143,22 +186,53 @@ def make_setup(
         TailwiseError: one line on the first thing that does not fit.
     """
     rows, recipe = apply_settings(rows, training.settings, load("recipe", training.recipe))
+    held = None if against is None else find_row(against, rows).text
     if training.threads is not None:
         recipe = with_second(recipe, threads=training.threads)
     device, store = choose_device(training.device), store or Store()
-    manifest = make_manifest(source, data, all_data).with_content(store.shelf("hashes"))
-    if not all_data and manifest.splits == ("train",):
+    manifest = make_manifest(source, data, all_data) if folds is None else make_dealt(source, data, folds)
+    manifest = manifest.with_content(store.shelf("hashes"))
+    parts = {} if folds is None else {fold: take_fold(manifest, fold) for fold in (Fold(number, folds) for number in range(1, folds + 1))}
+    if not all_data and not parts and manifest.splits == ("train",):
         raise BadData(f"{manifest.name!r} has neither val nor test images, so nothing could be measured; make them with --split 80/10/10")
     if not any(setting.startswith("recipe.batch_size") for setting in training.settings):
-        recipe = recipe.fit_batch(sum(manifest.counts()))
+        recipe = recipe.fit_batch(min(sum(part.counts()) for part in parts.values() or (manifest,)))
     backbone, recipe, extractor = choose_network(training.net, recipe, manifest.kind, device)
     splits = prepare(manifest, recipe, data.groups, extractor)
     with forked(0, "check"):  # the caller's generator is not ours to draw from
         check_takes(build(resolve(Net(), backbone), splits.shape, len(splits.classes)), splits.shape)
     setup = Setup(manifest, splits, recipe, backbone, tuple(rows), store, device, extractor, is_ready=manifest.kind == "features")
+    setup = replace(setup, against=held)
+    if parts:
+        setup = replace(setup, dealt=_fold_setups(setup, parts, data.groups))
     for row in rows:
-        setup.plan(row, 0)
+        for fold in setup.folds:
+            fold.plan(row, 0)
     return setup
+
+
+def find_row(text: str, rows: Sequence[Row]) -> Row:
+    """Find the row that somebody types: by its text, its text before knobs were set, or its method's name where only one row has it.
+
+    Raises:
+        UnknownName: no row, or more than one, is meant.
+    """
+    wanted = parse_row(text).text
+    same = [row for row in rows if wanted in (row.text, row.typed)] or [row for row in rows if row.text.split("(")[0] == wanted]
+    if len(same) != 1:
+        raise UnknownName("row to hold others against", text, [row.text for row in rows])
+    return same[0]
+
+
+def _fold_setups(setup: Setup, parts: Mapping[Fold, Manifest], scheme: str | None) -> tuple[Setup, ...]:
+    """Give each fold of a set its setup; their groups are the same, made of what trains in the mean over folds."""
+    splits = [prepare(part, setup.recipe, scheme, setup.extractor) for part in parts.values()]
+    groups = make_groups(mean_counts([found.counts for found in splits]).real, scheme)
+    groups = replace(groups, rule=f"{groups.rule}, by the mean of what trains in {len(parts)} folds")
+    return tuple(
+        replace(setup, manifest=part, splits=replace(found, groups=groups), fold=fold, _plans={})
+        for (fold, part), found in zip(parts.items(), splits, strict=True)
+    )
 
 
 def choose_network(asked: str | None, recipe: Recipe, kind: str, device: torch.device) -> tuple[str, Recipe, Extractor | None]:

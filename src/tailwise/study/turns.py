@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 from tailwise import processes
+from tailwise.data import Fold
 from tailwise.registry import Row
 from tailwise.store import Store
 from tailwise.training import Plan, RunSettings
@@ -29,6 +30,7 @@ class Job:
         folder: where the run goes.
         key: of the run.
         plan: the lines that it goes through.
+        fold: in which it is, where the data are dealt into folds.
     """
 
     row: Row
@@ -36,9 +38,15 @@ class Job:
     folder: Path
     key: str
     plan: Plan
+    fold: Fold | None = None
+
+    @property
+    def beside(self) -> tuple[int, Fold | None]:
+        """What it has in common with those that share trained parts with it: seed and fold."""
+        return self.seed, self.fold
 
     def __str__(self) -> str:
-        return f"{self.row.text}, seed {self.seed}"
+        return f"{self.row.text}, seed {self.seed}" + (f", {self.fold}" if self.fold else "")
 
 
 class Turns:
@@ -49,7 +57,7 @@ class Turns:
     one, the first chooses and holds for all, and all look again together, so that none of them waits alone for long.
 
     Args:
-        jobs: seed by seed.
+        jobs: seed by seed, fold by fold.
         settings: store, and who hears that we wait.
         stands: says whether a job is done already, by whomever.
     """
@@ -96,8 +104,8 @@ class Turns:
         """Hold the first free job; give the places of those that are left, and where among these the held one is."""
         places = [place for place, job in enumerate(self.left) if not self._stands(job)]
         store = self._settings.store
-        for _, of_seed in groupby(enumerate(places), key=lambda found: self.left[found[1]].seed):
-            here = {at: self.left[place] for at, place in of_seed}
+        for _, together in groupby(enumerate(places), key=lambda found: self.left[found[1]].beside):
+            here = {at: self.left[place] for at, place in together}
             taken = {at for at, job in here.items() if store.is_locked("run", job.key)}
             # A run that was taken just now may not have reached its line yet, so the lines ahead of all taken runs are busy.
             busy = {next_line(store, here[at].plan) for at in taken} - {None}

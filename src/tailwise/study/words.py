@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
+
+from tailwise.counts import PRIOR_WORDS
+from tailwise.errors import BadData
 
 
 @dataclass(frozen=True)
@@ -17,7 +21,7 @@ class DataWords:
         root: Folder that the paths of a table start from, or where the images of a saved manifest are now. Default: the table's own.
         split: Shares of train, val and test a class, as in 80/10/10. Default: the data's own, or 72/8/20 where there are none.
         tail: Thin the training classes: exponential:R, step:R, pareto:A, uniform:LO:HI or counts:FILE.
-        split_seed: Seed of split and tail.
+        split_seed: Seed of split, folds and tail.
         empty_classes: What to do with classes without training images.
         groups: How classes are grouped. Default: counts (many > 100, few < 20 images), or thirds where a group would be empty.
         columns: Names of a table's columns where they are not recognised, as in path=file,label=species.
@@ -53,3 +57,16 @@ class TrainingWords:
     threads: int | None = None
     processes: int | None = None
     gpus: int | None = None
+
+
+def check_test_prior(expected: str | Path) -> None:
+    """Refuse a prior at test that is neither a word nor a file.
+
+    Raises:
+        BadData: with the nearest word.
+    """
+    if str(expected) in PRIOR_WORDS or Path(expected).exists():
+        return
+    near = difflib.get_close_matches(str(expected), PRIOR_WORDS, n=1)
+    hint = f"Did you mean {near[0]!r}?" if near else f"Give {', '.join(PRIOR_WORDS)}, or a file with a count or share of each class."
+    raise BadData(f"test prior {str(expected)!r} is no word and no file. {hint}")
