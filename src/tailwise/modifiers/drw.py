@@ -8,7 +8,7 @@ from typing import Any
 
 from tailwise.errors import Clash
 from tailwise.losses.class_weighted import ClassWeighted
-from tailwise.method import About, Card, Modifier, Pending, Stage, Start, Undecided, advance, knob, modifier, relay
+from tailwise.method import About, Card, Modifier, Stage, Start, knob, known_stages, modifier, relay
 from tailwise.specification import fresh
 
 
@@ -35,25 +35,13 @@ class DRW(Modifier):
 
     def modify(self, stages: Iterable[Stage], about: About) -> Iterator[Stage]:
         """Yield the stages, the last one cut in two."""
-        *earlier, last = _known(stages)
+        *earlier, last = known_stages(stages, "drw")
         start = self.start * last.until
         if earlier and last.start.clock == "continue" and start < earlier[-1].until:
             raise Clash(f"drw would start at {start:g} of the training, and the base's last stage begins at {earlier[-1].until:g} only")
         yield from relay(earlier)
-        yield replace(last, until=start)
+        yield replace(last, until=start, leaves="last")  # a choice among epochs is made once, at the end
         yield replace(_weighted(last, about, self.beta), net=None, start=Start(), name="deferred re-weighting")
-
-
-def _known(stages: Iterable[Stage]) -> list[Stage]:
-    """List all stages before the first one runs: which one is the last must be known."""
-    made: list[Stage] = []
-    waiting = relay(stages)
-    try:
-        while (stage := advance(waiting, Pending() if made else None)) is not None:
-            made.append(stage)
-    except Undecided:
-        raise Clash("drw must know which stage is the last, and this method decides that by results") from None
-    return made
 
 
 def _weighted(stage: Stage, about: About, beta: float) -> Stage:
