@@ -221,16 +221,22 @@ def test_trashnet_is_what_its_page_says(tmp_path):
         (([300, 20], [30, 30], [50, 10], 41), set(), {"few-test-images", "many-rare-classes", "small-images"}),
         (([300, 20], [30, 30], [50, 9], 40), {"few-test-images", "small-images"}, {"classes-without-test-images"}),
         (([300, 20], [30, 30], [50, 0], 50), {"classes-without-test-images"}, {"few-test-images"}),
-        (([300, 20], [2, 1], [50, 50], 50), {"little-val"}, set()),
+        (([300, 20], [2, 1], [50, 50], 50), {"little-val"}, {"classes-without-val-images"}),
         (([300, 20], [2, 2], [50, 50], 50), set(), {"little-val"}),
-        (([300, 20], [0, 0], [50, 50], 50), {"little-val"}, set()),
-        (([300, 0], [9, 9], [50, 50], 50), {"classes-without-images"}, {"very-small-classes"}),
+        (([300, 20], [9, 0], [50, 50], 50), {"classes-without-val-images"}, {"little-val"}),
+        (([300, 20], [0, 0], [50, 50], 50), {"little-val"}, {"classes-without-val-images"}),
+        (([300, 0], [9, 0], [50, 50], 50), {"classes-without-images"}, {"very-small-classes", "classes-without-val-images"}),
     ],
 )
 def test_advice_begins_and_ends_at_its_thresholds(counts, expected, absent):
     found = topics(in_splits(*counts))
     assert expected <= found
     assert not absent & found
+
+
+def test_classes_that_have_no_say_on_val_are_counted_and_named():
+    found = said(in_splits([300, 20, 7], [9, 0, 0], [50, 50, 50]), "classes-without-val-images")
+    assert found == "2 of 3 classes have no val images: class 1, class 2."
 
 
 def test_advice_names_numbers_reasons_and_commands(make_set):

@@ -95,6 +95,14 @@ def test_a_split_set_is_not_split_again(make_set):
             split(cut, shares)
 
 
+def test_a_set_without_val_that_is_split_already_is_told_where_val_could_come_from(make_set):
+    with pytest.raises(BadData, match=r"as it was read, or name some of its train images val") as without:
+        split(split(make_set([9, 9]), "80/20"), "80/10/10")
+    assert "\n" not in str(without.value)
+    with pytest.raises(BadData, match=r"as it was read$"):
+        split(split(make_set([9, 9]), "60/20/20"), "80/10/10")
+
+
 def test_generated_images_are_not_split(make_set):
     small = make_set([9, 9])
     with pytest.raises(BadData, match="split first, then fill"):

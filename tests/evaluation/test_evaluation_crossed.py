@@ -5,7 +5,7 @@ import math
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from scipy import stats
 
 from tailwise.evaluation.crossed import group_weights, of_answers, of_differences
@@ -166,6 +166,7 @@ PARTS = st.lists(
 
 
 @pytest.mark.fuzz
+@settings(deadline=None)
 @given(PARTS, st.sampled_from([0.05, 0.05 / 11, 1e-6]))
 def test_an_interval_is_never_narrower_than_with_satterthwaites_freedom(parts, alpha):
     total = sum(part.value for part in parts)
@@ -175,6 +176,7 @@ def test_an_interval_is_never_narrower_than_with_satterthwaites_freedom(parts, a
 
 
 @pytest.mark.fuzz
+@settings(deadline=None)
 @given(
     st.floats(0, 1), st.floats(1e-12, 0.1), st.one_of(st.floats(1, 1e5), st.just(math.inf)), st.floats(0, 0.1), st.sampled_from([3, 4, 10])
 )
@@ -264,6 +266,7 @@ def test_a_difference_may_be_below_0_and_a_share_may_not():
 
 
 @pytest.mark.fuzz
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5))
 def test_the_order_of_images_classes_and_seeds_changes_nothing(stream, seeds):
     generator = np.random.default_rng(stream)

@@ -5,7 +5,7 @@ from unittest import mock
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from statsmodels.stats.multitest import multipletests
 
 from tailwise.errors import BadValue
@@ -17,6 +17,7 @@ P_VALUES = st.lists(st.one_of(st.floats(0, 1), st.floats(0, 0.03), st.sampled_fr
 
 @pytest.mark.fuzz
 @pytest.mark.reference
+@settings(deadline=None)
 @given(P_VALUES, st.sampled_from([0.01, 0.05, 0.2]))
 def test_agrees_with_statsmodels(p_values, alpha):
     found = holm(p_values, alpha)
@@ -46,6 +47,7 @@ def test_nothing_after_the_first_that_is_not_rejected_is():
 
 
 @pytest.mark.fuzz
+@settings(deadline=None)
 @given(P_VALUES, st.randoms(use_true_random=False))
 def test_the_order_of_the_rows_changes_nothing(p_values, shuffler):
     order = list(range(len(p_values)))
@@ -67,6 +69,7 @@ ESTIMATES = st.builds(
 
 
 @pytest.mark.fuzz
+@settings(deadline=None)
 @given(st.lists(ESTIMATES, min_size=1, max_size=12))
 def test_the_interval_excludes_0_just_where_the_word_says_so(estimates):
     found = holm([estimate.p_value(estimate.claim) for estimate in estimates])

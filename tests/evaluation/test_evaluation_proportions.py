@@ -5,7 +5,7 @@ import math
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint, proportions_ztest
 
@@ -63,6 +63,7 @@ def test_jeffreys_of_all_classes_at_once_is_that_of_each():
 
 
 @pytest.mark.fuzz
+@settings(deadline=None)
 @given(st.integers(1, 5000).flatmap(lambda images: st.tuples(st.integers(0, images), st.just(images))), st.floats(0.5, 0.999))
 def test_intervals_lie_within_0_and_1_hold_the_share_and_mirror(numbers, level):
     correct, images = numbers

@@ -98,6 +98,16 @@ def test_absent_classes_are_counted_and_said():
     assert summary.to_dict()["absent_classes"] == ["d"]
 
 
+def test_what_is_expected_of_classes_that_are_absent_is_left_out_and_said():
+    part = SplitPredictions(tuple("abc"), [0, 1, 2], np.eye(4)[[0, 1, 1]])
+    found = evaluate(Predictions({"test": part}, ("a", "b", "c", "d"), COUNTS, make_groups(COUNTS.real), ""), "test", [0.2, 0.1, 0.1, 0.6])
+    assert found.accuracy == pytest.approx(0.3 / 0.4)
+    summary = summarise([Measured("ce", [found])])
+    assert summary.setting.unmeasured == pytest.approx(0.6)
+    assert "overall and macro_f1 stand for the class distribution that is expected" in summary.caption
+    assert "The absent classes hold 60.00 % of it." in summary.caption
+
+
 def test_a_table_of_no_images_has_no_figures():
     empty = seed(0, np.zeros(0, int))
     summary = summarise([Measured("ce", [empty]), Measured("ldam", [empty])])

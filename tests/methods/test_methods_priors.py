@@ -48,7 +48,7 @@ SILENT = [
     *("la(base=focal)", "la(base=mixup)", "la(base=sqrt-sampling)", "la(tau=0,base=balanced-softmax)"),
     *("tau-norm(base=focal)", "tau-norm(base=mixup)", "tau-norm(base=sqrt-sampling)"),
     *("ncm(base=crt)", "ncm(base=balanced-softmax)"),  # the head, where the prior was corrected, is left aside
-    *("crt(base=balanced-softmax)", "crt(base=ldam-drw)", "lws(base=reweight)"),  # the head is trained anew, or its scales are, on even rows
+    *("crt(base=balanced-softmax)", "crt(base=ldam-drw)", "lws(base=reweight)"),  # the head learns anew, or its scales do, on even rows
 ]
 
 

@@ -243,6 +243,12 @@ def test_what_one_row_says_of_another_the_other_says_the_other_way_round():
     assert beside(made(), base=(crt,)) == ("no rows mixed by Mixup(alpha=1)", "64 steps fewer: 2 epochs fewer on the head")
 
 
+def test_epochs_are_those_of_one_training_however_many_seeds_there_are():
+    crt = {"legs": [leg(), HEAD], "steps": 384, "images_seen": 24000, "passes": 24000}
+    row = (made(0, **crt), made(1, **crt))
+    assert beside(*row, base=(made(0), made(1))) == ("64 steps more: 2 epochs more on the head",)
+
+
 def test_a_second_stage_is_compared_where_both_rows_have_one():
     stages = {"legs": [leg(), HEAD], "steps": 384}
     assert beside(made(**stages, recipe__second__epochs=4), base=(made(**stages),)) == ("recipe.second.epochs 4, not 2",)

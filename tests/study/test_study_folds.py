@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from tailwise.errors import BadData, Clash
 from tailwise.registry import parse_rows
 from tailwise.store import Store
 from tailwise.study.compare import Study, compare, plan_study
+from tailwise.study.measure import evaluations
 from tailwise.study.setup import make_setup
 from tailwise.study.tree import count_steps
 from tailwise.study.words import DataWords, TrainingWords
@@ -103,6 +106,13 @@ def test_groups_are_the_same_in_all_folds_and_made_of_what_trains_on_average(mad
     assert {sum(run.record["data"]["train_counts"]) for run in study.runs["ce"]} <= {11, 12, 13}
 
 
+def test_the_mean_of_the_folds_decides_a_group_not_any_one_of_them(tmp_path):
+    ready = setup(tmp_path / "store", data=features((59, 330, 12)), words=DataWords(groups="counts"))
+    assert [fold.splits.counts.real[0] for fold in ready.folds] == [19, 20, 20]  # 19.67 on average: not below 20
+    for fold in ready.folds:
+        assert fold.splits.groups.members == {"many": (1,), "medium": (0,), "few": (2,)}
+
+
 def test_records_say_the_folds(made):
     study, _ = made
     assert study.record["folds"] == 3
@@ -173,8 +183,35 @@ def test_folds_of_other_sets_are_not_pooled(made, tmp_path):
     study, _ = made
     ready = setup(tmp_path / "store", data=features((17, 8, 5, 2, 1)), methods="ce")
     other = compare(ready, [0], tmp_path / "s", RunSettings(ready.store))
+    mixed = [*study.runs["ce"][:2], other.runs["ce"][2]]
     with pytest.raises(BadData, match="different data"):
-        tw.report(*[run.folder for run in study.runs["ce"][:2]], other.runs["ce"][2].folder)
+        tw.report(*[run.folder for run in mixed])
+    with pytest.raises(BadData, match="folds of several sets"):
+        evaluations(mixed)
+
+
+def test_predictions_are_forgotten_once_a_fold_is_through(tmp_path, monkeypatch):
+    from tailwise.study import compare as room
+    from tailwise.training import Outcome
+
+    alive: list[weakref.ref] = []
+    predict, train_job = Outcome.predictions, room.train_job
+
+    def predictions(outcome):
+        alive.append(weakref.ref(found := predict(outcome)))
+        return found
+
+    def watched(setup, job, *words, **options):
+        gc.collect()
+        through = job.fold.number - 1  # one network a fold
+        assert [ref() is None for ref in alive[:through]] == [True] * through
+        train_job(setup, job, *words, **options)
+
+    monkeypatch.setattr(Outcome, "predictions", predictions)
+    monkeypatch.setattr(room, "train_job", watched)
+    ready = setup(tmp_path / "store", methods="ce,tau-norm")
+    compare(ready, [0], tmp_path / "s", RunSettings(ready.store))
+    assert len(alive) == 3
 
 
 def test_the_same_call_again_finds_the_study_as_it_was(made):

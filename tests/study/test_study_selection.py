@@ -10,7 +10,9 @@ import pytest
 
 import tailwise as tw
 from tailwise.cli import run as typed
+from tailwise.cli.train import print_run
 from tailwise.data import from_arrays
+from tailwise.store import Store
 
 COUNTS = (40, 12, 5)
 ROWS = ("ce", "la(tau=val)", "tau-norm", "ce+best", "ce+best(metric=accuracy)")
@@ -28,7 +30,8 @@ def data(wrong_test: bool = False, val: tuple[int, ...] = (20, 6, 0)) -> tw.Mani
 
 
 def study(place: Path, **words: bool):
-    return tw.compare(data(**words), list(ROWS), seeds=2, recipe="head", settings=SETTINGS, out=place / "study", store=place / "store")
+    store = Store(place / "store")
+    return tw.compare(data(**words), ",".join(ROWS), seeds=2, recipe="head", settings=SETTINGS, out=place / "study", store=store)
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +60,11 @@ def test_the_record_says_which_epoch_was_chosen_by_what(made):
             val = run.predictions.split("val")
             right = val.logits.argmax(1) == val.labels
             expected = right.mean() if metric == "accuracy" else np.mean([right[val.labels == label].mean() for label in (0, 1)])
-            assert selected == {"metric": metric, "split": "val", "images": 26, "epoch": selected["epoch"], "score": pytest.approx(expected)}
-            assert run.record["left"]["step"] == selected["epoch"] * run.record["steps"] // 6
-            epoch = f"epoch {selected['epoch']} of 6"
-            assert said == f"{epoch}, chosen on val (n = 26, 1 of 3 classes absent) by {metric.replace('_', ' ')} ({selected['score']:.2%})"
+            epoch = selected["epoch"]
+            assert selected == {"metric": metric, "split": "val", "images": 26, "epoch": epoch, "score": pytest.approx(expected)}
+            assert run.record["left"]["step"] == epoch * run.record["steps"] // 6
+            by = f"by {metric.replace('_', ' ')} ({selected['score']:.2%})"
+            assert said == f"epoch {epoch} of 6, chosen on val (n = 26, 1 of 3 classes absent) {by}"
     for run in made.runs["ce"]:
         assert (run.record["chosen"], run.record["selected"]) == ("", None)
 
@@ -70,6 +74,7 @@ def test_what_was_chosen_on_val_is_said_of_the_row_with_its_n(made):
     assert notes["ce"] == ""
     for text in ROWS[1:]:
         assert "chosen on val (n = 26, 1 of 3 classes absent) by" in notes[text]
+        assert f"- {text}: {notes[text]}" in (made.folder / "report.md").read_text()
 
 
 def test_a_best_epoch_scores_no_less_on_val_than_the_last(made):
@@ -86,6 +91,24 @@ def test_the_record_keeps_what_prior_is_left_and_what_is_noted(made):
         left = shares / shares ** (record["correction"] or {"tau": 0.0})["tau"]  # the tau that val chose
         assert record["prior_left"] == pytest.approx(left / left.sum())
         assert record["notes"] == record["warnings"] == []
+
+
+def test_train_says_what_was_chosen_where_it_says_the_figures(made, capsys):
+    for text in ("la(tau=val)", "ce+best"):
+        print_run(made.runs[text][0], done=True)
+        assert "chosen on val (n = 26, 1 of 3 classes absent) by" in " ".join(capsys.readouterr().out.split())
+
+
+def test_data_without_val_are_refused_in_one_line_before_anything_is_trained(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TAILWISE_STORE", str(tmp_path / "store"))
+    data(val=(0, 0, 0)).save(tmp_path / "set")
+    monkeypatch.chdir(tmp_path)
+    for words in (["train", "set", "--method", "ce", "--with", "best"], ["compare", "set", "--methods", "ce,ce+best"]):
+        assert typed([*words, "--out", "r"]) == 2
+        error = capsys.readouterr().err.strip()
+        assert error == "tailwise: the data have no split 'val' to choose on; set some of train aside with --split 80/10/10"
+        assert not (tmp_path / "r").exists()
+        assert not (tmp_path / "store" / "states").exists()
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,11 @@ def test_a_prior_that_is_corrected_twice_is_warned_of(name: str) -> None:
     assert "expect the tail to be over-corrected" in warning
 
 
+@pytest.mark.parametrize(("tau", "warned"), [(1.2, 0), (1.3, 1)])
+def test_a_quarter_of_the_prior_may_be_turned_round(tau: float, warned: int) -> None:
+    assert len(planned(BalancedSoftmaxLoss(SHOWN, tau=tau)).warnings) == warned
+
+
 @pytest.mark.parametrize("name", TWICE)
 def test_where_classes_are_even_nothing_is_corrected(name: str) -> None:
     make, _ = TWICE[name]

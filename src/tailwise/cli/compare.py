@@ -118,8 +118,6 @@ def print_study(study: Study) -> None:
 
     console.print()
     print_summary(study.summary())
-    if study.pooling:
-        say(study.pooling)
     console.print()
     say(describe_choice(study.recommendation()))
     say(f"sharing: {study.saving()}")

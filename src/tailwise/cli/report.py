@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tailwise.errors import BadData, Clash
+from tailwise.study.words import check_test_prior
 
 if TYPE_CHECKING:
     from tailwise.evaluation import PooledGroups
@@ -37,6 +38,8 @@ def report(
     """
     if not folders:
         raise BadData("report needs at least one folder that `tailwise train` or `tailwise compare` made")
+    if test_prior is not None:
+        check_test_prior(test_prior)
     if len(folders) == 1 and folders[0].is_file():
         if split is not None or test_prior is not None:
             raise Clash(
@@ -59,12 +62,13 @@ def report(
             raise Clash(f"--against {against} needs other rows, and there is one run; name several, or a study")
         run = Run.load(folders[0])
         (evaluation,) = evaluations([run], split, test_prior)
+        shift = None if test_prior is None else find_shift(run.predictions, run.record, test_prior)
         if json:
-            print_json(evaluation.to_dict())
+            print_json({**evaluation.to_dict(), "scoring": shift and shift.to_dict()})
             return
         say(repr(run))
-        if test_prior is not None:
-            say(f"scores: {find_shift(run.predictions, run.record, test_prior).scores}")
+        if shift is not None:
+            say(f"scores: {shift.scores}")
         print_evaluation(evaluation)
         return
     summary = summarise(*folders, split=split, against=against, test_prior=test_prior)

@@ -103,8 +103,9 @@ def print_run(run: Run, done: bool) -> None:
     from tailwise.cli.tables import print_evaluation, say
 
     say("already done:" if done else f"trained {run.record['steps_trained']:,} of {run.record['steps']:,} steps")
-    if run.record["posthoc"]:
-        say(run.record["posthoc"])
+    for said in ("posthoc", "chosen"):
+        if run.record.get(said):
+            say(run.record[said])
     if run.is_measured:
         print_evaluation(run.evaluate())
     else:

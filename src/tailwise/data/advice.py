@@ -136,6 +136,19 @@ def _absent_tests(found: Description) -> Advice | None:
     )
 
 
+def _absent_vals(found: Description) -> Advice | None:
+    if found.default_split is not None or not found.splits.get("val"):
+        return None
+    names = [c.name for c in found.classes if not c.val and c.train]
+    if not names:
+        return None
+    return Advice(
+        "classes-without-val-images",
+        f"{_classes(len(names), found)} no val images: {first_five(names)}.",
+        "They have no say where a tau, an epoch or a method is chosen on val.",
+    )
+
+
 def _no_val(found: Description) -> Advice | None:
     sizes = found.default_split or found.splits
     val = sizes.get("val", 0)
@@ -236,6 +249,7 @@ _RULES: Sequence[Callable[[Description], Advice | None]] = (
     _small,
     _few_tests,
     _absent_tests,
+    _absent_vals,
     _no_val,
     _balanced,
     _many_small,

@@ -42,7 +42,8 @@ def split(manifest: Manifest, shares: str | None = None, seed: int = 0) -> Manif
     """
     percents = None if shares is None else parse_shares(shares)
     if manifest.splits != ("train",):
-        raise BadData(f"manifest {manifest.name!r} is split already ({', '.join(manifest.splits)}); split the set as it was read")
+        marked = "" if "val" in manifest.splits else ", or name some of its train images val where its splits are named"
+        raise BadData(f"manifest {manifest.name!r} is split already ({', '.join(manifest.splits)}); split the set as it was read{marked}")
     if manifest.has_generated:
         raise BadData(f"manifest {manifest.name!r} holds generated images; split first, then fill")
     of_row = np.empty(manifest.rows.height, dtype=np.int64)

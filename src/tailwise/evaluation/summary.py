@@ -110,6 +110,7 @@ class Setting:
         absent_classes: names of the classes without images in the split; they are in no mean.
         small_classes: names of the classes with fewer than five images in the split, whose own figures say little.
         expected: (C,) class distribution that overall and macro_f1 stand for; None for the split's own.
+        unmeasured: share of it that lies in classes without images in the split, 0-1; they are left out.
         scheme: name of the group scheme.
         rule: its thresholds in words.
         members: group name -> labels of its classes.
@@ -122,6 +123,7 @@ class Setting:
     absent_classes: tuple[str, ...]
     small_classes: tuple[str, ...]
     expected: tuple[float, ...] | None
+    unmeasured: float
     scheme: str
     rule: str
     members: Mapping[str, tuple[int, ...]]
@@ -347,6 +349,7 @@ def _setting(evaluation: Evaluation) -> Setting:
         absent_classes=evaluation.absent_classes,
         small_classes=tuple(result.name for result in evaluation.per_class if 0 < result.n < FEW_IMAGES),
         expected=evaluation.expected,
+        unmeasured=sum(share for share, found in zip(evaluation.expected or (), evaluation.per_class, strict=False) if not found.n),
         scheme=evaluation.scheme,
         rule=evaluation.rule,
         members=evaluation.members,

@@ -58,6 +58,7 @@ def figures_caption(summary: Summary) -> str:
         absent = f" {len(setting.absent_classes)} of {setting.classes} classes have no image in this split and are in no mean."
     small = f" With fewer than {FEW_IMAGES} images in it: {_some(setting.small_classes)}." if setting.small_classes else ""
     prior = " overall and macro_f1 stand for the class distribution that is expected, not the split's." if setting.expected else ""
+    prior += f" The absent classes hold {100 * setting.unmeasured:.2f} % of it." if setting.unmeasured else ""
     return (
         f"Accuracy in percent on {setting.split}, n = {setting.images:,} images, {_seeds(summary)}. {_intervals(summary)} "
         f"overall: share of all images; macro, macro_f1: mean over classes; a group: mean over its classes.{prior} "

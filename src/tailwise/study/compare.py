@@ -19,7 +19,7 @@ from tailwise.registry import Row
 from tailwise.specification import key_of
 from tailwise.study.claim import CARD, check_ours, claim, damaged_files, drop_replaced, read_study
 from tailwise.study.live import announced, dear, needs_of
-from tailwise.study.measure import describe_folds, measure, tabulate, whole_seeds
+from tailwise.study.measure import measure, tabulate, whole_seeds
 from tailwise.study.recommend import Recommendation, describe_choice, recommend
 from tailwise.study.runs import EXTRACTOR, Run, Shared, extractor_file, run_key, slug, standing, train_job
 from tailwise.study.setup import Setup
@@ -103,7 +103,7 @@ class Study:
             against: text of the row that the others are held against; None for the study's own choice, `ce`, or the first.
             test_prior: class distribution that is expected at test, see `measure`.
         """
-        return tabulate(self.measured(split, test_prior), self.runs, against or self.record["against"])
+        return tabulate(self.measured(split, test_prior), self.runs, against or self.against)
 
     def measured(self, split: str | None = None, test_prior: str | None = None) -> list[Measured]:
         """Measure all finished runs, once for each split."""
@@ -113,12 +113,13 @@ class Study:
 
     def recommendation(self) -> Recommendation | None:
         """Choose a row on val; None where the data have no val images."""
-        return recommend(self.runs, self.record["against"], self.measured)
+        return recommend(self.runs, self.against, self.measured)
 
     @property
-    def pooling(self) -> str:
-        """How held-out predictions were pooled, in words; empty where the data were not dealt into folds."""
-        return describe_folds([run for runs in self.runs.values() for run in runs])
+    def against(self) -> str | None:
+        """The row that the others are held against, where one was named and has runs."""
+        named: str | None = self.record["against"]
+        return named if named is not None and self.runs[named] else None
 
     def saving(self) -> Saving:
         """Count what sharing saved."""
@@ -287,6 +288,6 @@ def report_files(study: Study) -> dict[str, bytes]:
             for row in study.measured()
         },
     }
-    parts = (summary.to_markdown().rstrip(), study.pooling, describe_choice(chosen).replace("\n", "\n\n"), str(saved))
+    parts = (summary.to_markdown().rstrip(), describe_choice(chosen).replace("\n", "\n\n"), str(saved))
     said = "\n\n".join(part for part in parts if part)
     return {"report.md": f"{said}\n".encode(), "report.csv": summary.to_csv().encode(), REPORT: json_bytes(report)}

@@ -53,7 +53,8 @@ def tabulate(measured: Sequence[Measured], runs: Mapping[str, Sequence[Run]], ag
     made = {text: found for text, found in runs.items() if found}
     differs = differences(made, choose_baseline(list(made), against)) if made else {}
     rows = [replace(row, effort=_effort(runs[row.name]), differs=differs.get(row.name, ())) for row in measured]
-    return summarise(rows, against, equal_setting(made))
+    pooled = describe_folds([run for found in made.values() for run in found])
+    return summarise(rows, against, f"{equal_setting(made)} {pooled}".strip())
 
 
 def _effort(runs: Sequence[Run]) -> dict[str, float]:

@@ -51,6 +51,7 @@ class Recommendation:
         lead: the row minus the second best on val, paired; None without a second one.
         settled: knobs that were fitted on val -> the median of their values over the seeds.
         test: column -> figure on test, mean over seeds with its interval; empty without test images.
+        folds: into how many folds the images were dealt; None where test images are others than val's.
         gain: the row minus the baseline on test, paired; None where it is the baseline, or without test images.
         advice: what to try next, and why.
     """
@@ -67,6 +68,7 @@ class Recommendation:
     lead: Difference | None
     settled: Mapping[str, float]
     test: Mapping[str, Cell]
+    folds: int | None
     gain: Difference | None
     advice: tuple[str, ...]
 
@@ -106,6 +108,7 @@ def recommend(
     lead = _held_against(on_val[best], on_val[others[0]]) if others else None
     test = summarise(measured("test"), against) if _has(runs, "test") else None
     gain = None if test is None else next((found for found in test.differences if found.name == best), None)
+    folds = (runs[best][0].record.get("fold") or {"of": None})["of"]
     chosen = None if test is None else next(row for row in test.rows if row.name == best)
     return Recommendation(
         row=best,
@@ -120,8 +123,9 @@ def recommend(
         lead=lead,
         settled=_settled(runs[best]),
         test={} if chosen is None else {column: cell for column, cell in chosen.cells.items() if column != "macro_f1"},
+        folds=folds,
         gain=gain,
-        advice=tuple(_advice(runs[best], on_val[best].evaluations, gain)),
+        advice=tuple(_advice(runs[best], on_val[best].evaluations, gain, folds)),
     )
 
 
@@ -143,7 +147,7 @@ def _has(runs: Mapping[str, Sequence[Run]], split: str) -> bool:
     return bool(splits) and all(split in found for found in splits)
 
 
-def _advice(runs: Sequence[Run], on_val: Sequence[Evaluation], gain: Difference | None) -> list[str]:
+def _advice(runs: Sequence[Run], on_val: Sequence[Evaluation], gain: Difference | None, folds: int | None) -> list[str]:
     """Say what to try next, and why: seeds or images where chance hides a difference, images where the model is weakest, a recipe."""
     said = []
     seeds = len({run.record["seed"] for run in runs})
@@ -153,11 +157,9 @@ def _advice(runs: Sequence[Run], on_val: Sequence[Evaluation], gain: Difference 
         )
     elif gain is not None and not gain.is_shown and gain.changed:
         more_seeds = gain.by_seeds > gain.by_images
-        said.append(
-            f"more seeds, as in --seeds {3 * seeds}: they are most of the doubt about the difference from {gain.against}"
-            if more_seeds
-            else f"more test images, as in --folds 5: they are most of the doubt about the difference from {gain.against}"
-        )
+        images = "more images" if folds else "more test images, as in --folds 5"
+        more = f"more seeds, as in --seeds {3 * seeds}" if more_seeds else images
+        said.append(f"{more}: they are most of the doubt about the difference from {gain.against}")
     said += _needy(on_val)
     recipe = runs[0].record["recipe"]["name"]
     return said + ([NEXT_RECIPE[recipe]] if recipe in NEXT_RECIPE else [])
@@ -185,12 +187,12 @@ def describe_choice(chosen: Recommendation | None) -> str:
         fitted = ", ".join(f"{knob} = {value:g}" for knob, value in chosen.settled.items())
         said[0] += f" Its {fitted} was fitted on the same images, which flatters it there."
     if chosen.val_images < SMALL_VAL:
-        said[0] += (
-            f" With n = {chosen.val_images} this choice may be chance: more images, or more for val as in --split 60/20/20, would say more."
-        )
+        more = "more images" if chosen.folds else "more images, or more for val as in --split 60/20/20,"
+        said[0] += f" With n = {chosen.val_images} this choice may be chance: {more} would say more."
     if chosen.test:
         figures = [f"{name} {cell} (n = {cell.images:,})" for name, cell in chosen.test.items()]
-        said.append(f"On test, which chose nothing, in percent: {', '.join(figures)}.")
+        chose = f"pooled over {chosen.folds} folds, each image chosen on in another one" if chosen.folds else "which chose nothing"
+        said.append(f"On test, {chose}, in percent: {', '.join(figures)}.")
         said.append(chosen.gain.words if chosen.gain else "It is the row that the others are held against: none of them was better on val.")
     else:
         said.append("There are no test images to say what it reaches.")

@@ -201,8 +201,8 @@ def make_setup(
     splits = prepare(manifest, recipe, data.groups, extractor)
     with forked(0, "check"):  # the caller's generator is not ours to draw from
         check_takes(build(resolve(Net(), backbone), splits.shape, len(splits.classes)), splits.shape)
-    setup = Setup(manifest, splits, recipe, backbone, tuple(rows), store, device, extractor, is_ready=manifest.kind == "features")
-    setup = replace(setup, against=held)
+    is_ready = manifest.kind == "features"
+    setup = Setup(manifest, splits, recipe, backbone, tuple(rows), store, device, extractor, is_ready=is_ready, against=held)
     if parts:
         setup = replace(setup, dealt=_fold_setups(setup, parts, data.groups))
     for row in rows:

@@ -133,24 +133,6 @@ def calibrate(predictions: Predictions, record: Mapping[str, Any]) -> Shift:
     return Shift(None, _left_name(left, predictions, fitted.images), _plain(left), _plain(left), *fitted, of_network=False)
 
 
-def expected_accuracy(accuracies: Sequence[float | None], expected: Sequence[float]) -> tuple[float | None, float]:
-    """Give the share of images that is expected to be answered right: sum_c q_c * accuracy_c, over the classes that were measured.
-
-    Args:
-        accuracies: (C,) share of each class answered right, 0-1; None for a class without images in the split.
-        expected: (C,) shares q of the classes.
-
-    Returns:
-        The expected share, with q normalised over the classes measured, None where these are not expected; and the q that these hold.
-
-    >>> expected_accuracy([1.0, 0.5, None], [0.25, 0.25, 0.5])
-    (0.75, 0.5)
-    """
-    measured = [(share, accuracy) for share, accuracy in zip(expected, accuracies, strict=True) if accuracy is not None]
-    held = sum(share for share, _ in measured)
-    return (sum(share * accuracy for share, accuracy in measured) / held if held > 0 else None), held
-
-
 # --- what a record says -------------------------------------------------------------------------------------------------
 
 
