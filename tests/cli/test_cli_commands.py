@@ -95,7 +95,7 @@ def test_compare_leaves_one_table_as_json_markdown_and_csv(capsys):
     assert run(words) == 0
     said = capsys.readouterr().out
     assert "steps instead of" in said
-    assert "±" in said
+    assert "95 % intervals for these networks on new images" in said
     report = json.loads(Path("study/report.json").read_text())
     assert report["saving"]["steps_shared"] < report["saving"]["steps_alone"]
     assert [row["name"] for row in report["summary"]["rows"]] == ["ce", "la", "crt"]

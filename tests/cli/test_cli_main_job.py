@@ -90,16 +90,18 @@ def test_comparing_unsplit_photographs_tells_the_whole_story(photos, capsys):
         "split by the default rule",
         "3 methods x 2 seeds on frozen efficientnet-lite0",
         "estimate:",
-        "±",
+        "95 % intervals for these networks on new images",
+        "Differences from ce in points",
+        "All rows: recipe head",
         "Recommended: ",
         "On test, which chose nothing",
         "sharing: ",
         "study: study",
-        "next:",
+        "\nnext:",
     ]
     places = [text.find(words) for words in order]
     assert -1 not in places, order[places.index(-1)]
-    assert places == sorted(places)
+    assert places == sorted(places), text
     assert "may be chance" in text
     predicted, trained = follow(capsys, text, photos)
     assert predicted.count(".png") == 36
@@ -150,7 +152,7 @@ def test_next_commands_of_a_method_of_one_s_own_name_its_file(photos, capsys):
 
 def test_without_val_nothing_is_recommended(photos, capsys):
     text = said(capsys, "compare", photos, *SMALL, "--methods", "ce,tau-norm", "--seeds", "1", "--split", "80/20", "--out", "s")
-    assert "No recommendation: the data have no val images" in text
+    assert "No recommendation: there are no val images" in text
     assert "next:" not in text
     assert "published value" in text
     assert json.loads(Path("s/report.json").read_text())["recommendation"] is None
@@ -160,7 +162,7 @@ def test_dry_run_says_plan_and_cost_and_computes_nothing(photos, own_place, caps
     words = ["compare", photos, *SMALL, "--methods", "ce,crt", "--seeds", "1", "--dry-run"]
     assert "estimate: " in said(capsys, *words)
     plan = told(capsys, *words)
-    assert {"schema", "out", "steps_alone", "steps_shared", "steps_stored", "seconds", "plans", "warnings"} == set(plan)
+    assert {"schema", "out", "steps_alone", "steps_shared", "steps_stored", "seconds", "plans", "warnings", "notes"} == set(plan)
     assert plan["schema"] == "tailwise.plan/1"
     assert plan["seconds"] > 0
     assert told(capsys, "train", photos, *SMALL, "--dry-run")["schema"] == "tailwise.plan/1"
@@ -172,8 +174,8 @@ def test_comparison_as_json_carries_the_recommendation(photos, capsys):
     words = ["compare", photos, *SMALL, "--methods", "ce,tau-norm", "--seeds", "1", "--out", "s"]
     found = told(capsys, *words)
     assert set(found) == {"schema", "folder", "summary", "recommendation", "saving"}
-    keys = {"row", "typed", "run", "seeds", "val", "val_images", "next_row", "next_val", "settled", "test", "test_images"}
-    assert set(found["recommendation"]) == keys
+    choice = {"row", "typed", "run", "seeds", "val", "val_interval", "val_images", "next_row", "next_val", "lead", "settled"}
+    assert set(found["recommendation"]) == choice | {"test", "folds", "gain", "advice"}
     assert found["recommendation"] == json.loads(Path("s/report.json").read_text())["recommendation"]
     assert Path("s/runs", found["recommendation"]["run"], "run.json").exists()
     assert told(capsys, *words) == found

@@ -236,7 +236,7 @@ def test_advice_begins_and_ends_at_its_thresholds(counts, expected, absent):
 
 def test_classes_that_have_no_say_on_val_are_counted_and_named():
     found = said(in_splits([300, 20, 7], [9, 0, 0], [50, 50, 50]), "classes-without-val-images")
-    assert found == "2 of 3 classes have no val images: class 1, class 2."
+    assert found == "2 of 3 classes have no val images: c1, c2."
 
 
 def test_advice_names_numbers_reasons_and_commands(make_set):

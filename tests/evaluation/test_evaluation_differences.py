@@ -46,7 +46,7 @@ def test_words_and_intervals_agree_and_say_what_moved_and_what_it_cost():
     assert found.is_shown
     assert found.gaps["macro"].interval.low > 0
     assert found.words.startswith("la: better than ce by more than noise: macro +")
-    gains, costs = found.words.split(", it costs ")
+    gains, costs = found.words.split(" It costs ")
     assert "It gains" in gains
     assert "few +" in gains
     assert costs.startswith("many -")
@@ -58,7 +58,7 @@ def test_noise_is_called_noise_with_what_would_have_shown():
     found = summarise([row("ce", drawn(0, 0.7, 0.7, 0.7)), row("la", drawn(1, 0.7, 0.7, 0.7))]).differences[0]
     assert not found.is_shown
     assert found.gaps["macro"].interval.low <= 0 <= found.gaps["macro"].interval.high
-    assert "la: no more than noise from ce" in found.words
+    assert "la: within noise of ce" in found.words
     assert f"where about {100 * found.detectable:.1f} would show" in found.words
     assert "only 3 seeds or more could" in found.words
 

@@ -76,7 +76,7 @@ def test_percent_with_two_decimals_in_text():
 def test_markdown_has_a_line_a_row_and_says_what_it_shows():
     summary = summarise([Measured("ce", [seed(0), seed(1)]), Measured("crt", [], note="stopped: loss not finite")])
     lines = summary.to_markdown().splitlines()
-    assert lines[0] == "|  | overall | macro | many | medium | few | macro_f1 | seeds |"
+    assert lines[0] == "| method | overall | macro | many | medium | few | macro_f1 | seeds |"
     assert len(lines) == 8
     assert lines[3] == "| crt | – | – | – | – | – | – | 0 |"
     caption = lines[5]
@@ -132,7 +132,7 @@ def test_effort_and_what_differs_stand_in_a_table_of_their_own():
     ]
     summary = summarise(rows, equal="All rows: recipe head.")
     markdown = summary.to_markdown()
-    assert "|  | steps | images seen | seconds | what differs |" in markdown
+    assert "| method | steps | images seen | seconds | what differs |" in markdown
     assert "| ce | 1,920 | 122,880 | 14.2 | – |" in markdown
     assert "| crt | 2,280 | – | – | 360 steps more; a head anew |" in markdown
     assert "All rows: recipe head." in markdown

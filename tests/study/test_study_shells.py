@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import random
 import signal
@@ -81,7 +83,10 @@ def results(study: Path) -> dict[str, object]:
     said: dict[str, object] = {}
     for file in sorted(path for path in study.rglob("*") if path.is_file() and PENDING not in str(path)):
         name = str(file.relative_to(study))
-        if file.suffix in (".safetensors", ".csv") or file.name in ("log.jsonl", "predictions.json"):
+        if file.name == "report.csv":
+            rows = csv.DictReader(io.StringIO(file.read_text()))
+            said[name] = [{column: value for column, value in row.items() if column != "seconds"} for row in rows]
+        elif file.suffix in (".safetensors", ".csv") or file.name in ("log.jsonl", "predictions.json"):
             said[name] = file.read_bytes()
         elif file.name == "report.json":
             said[name] = timeless(json.loads(file.read_text()))
@@ -91,7 +96,11 @@ def results(study: Path) -> dict[str, object]:
 
 
 def timeless(report: dict) -> dict:
-    return report | {"saving": {name: value for name, value in report["saving"].items() if "seconds" not in name}}
+    rows = [
+        row | {"effort": {name: value for name, value in row["effort"].items() if name != "seconds"}} for row in report["summary"]["rows"]
+    ]
+    saving = {name: value for name, value in report["saving"].items() if "seconds" not in name}
+    return report | {"saving": saving, "summary": report["summary"] | {"rows": rows}}
 
 
 def is_tidy(place: Path) -> bool:

@@ -343,7 +343,7 @@ def test_a_comparison_whose_folder_another_one_replaced_leaves_nothing_there(tmp
 
     made = make_setup("digits", parse_rows("ce"), training=TrainingWords("demo", settings=("recipe.epochs=1",)))
 
-    def begun(row, seed):
+    def begun(job):
         tw.compare("digits", "la", force=True, **words)
 
     with pytest.raises(OutputExists, match="holds another study"):

@@ -138,7 +138,8 @@ def print_next(study: Study, data: str, reading: DataWords, training: TrainingWo
     record = study.runs[chosen.row][0].record
     if record["data"]["kind"] == "images" and not record.get("fold"):  # a fold's network saw a part of the images
         say(f"  {predict_line(chosen.run, record)}")
-    say(f"  tailwise train {quote(data)} --method {quote(chosen.method)} --all-data{words}")
+    all_data = "" if record.get("selected") else " --all-data"  # what is chosen on val needs val
+    say(f"  tailwise train {quote(data)} --method {quote(chosen.method)}{all_data}{words}")
 
 
 def predict_line(folder: Path, record: Mapping[str, Any]) -> str:

@@ -64,9 +64,13 @@ def report(
         (evaluation,) = evaluations([run], split, test_prior)
         shift = None if test_prior is None else find_shift(run.predictions, run.record, test_prior)
         if json:
-            print_json({**evaluation.to_dict(), "scoring": shift and shift.to_dict()})
+            fitted = {what: run.record.get(what, "") for what in ("posthoc", "chosen")}
+            print_json({**evaluation.to_dict(), **fitted, "scoring": shift and shift.to_dict()})
             return
         say(repr(run))
+        for what in ("posthoc", "chosen"):
+            if run.record.get(what):
+                say(run.record[what])
         if shift is not None:
             say(f"scores: {shift.scores}")
         print_evaluation(evaluation)

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 WIDE = 160
 """Columns that a table of figures may take on any terminal."""
 
-WORDS = "what differs"
-"""The one column of prose."""
-
 WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE
 """A terminal's own width; into a file or a pipe nothing is folded at eighty columns."""
 
@@ -52,8 +49,8 @@ def print_summary(summary: Summary) -> None:
             console.print()
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in found.head:
-            words = column in ("", WORDS) or column == found.head[0]
-            table.add_column(Text(column), justify="left" if words else "right", no_wrap=column != WORDS, overflow="fold")
+            words = column in found.prose or column == found.head[0]
+            table.add_column(Text(column), justify="left" if words else "right", no_wrap=column not in found.prose, overflow="fold")
         for line in found.lines:
             table.add_row(*map(Text, line))
         wide.print(table)
@@ -76,8 +73,9 @@ def print_evaluation(evaluation: Evaluation) -> None:
     table.add_row("balanced error", percent(e.balanced_error), "", f"{e.images:,}", "")
     table.add_row("macro-F1", percent(e.macro_f1), "", f"{e.images:,}", "")
     console.print(table)
-    say(f"On {e.split}; groups by {e.scheme}: {e.rule}. ECE: calibration error of the softmax, 15 bins.")
-    say("Intervals speak of this network on new images: overall by Wilson, classes by Jeffreys, means by the variances within classes.")
+    say(f"On {e.split}; groups by {e.scheme}: {e.rule}. ECE: calibration error of the softmax, 15 bins; no interval.")
+    overall = "" if e.expected else "overall by Wilson, "
+    say(f"Intervals speak of this network on new images: {overall}classes by Jeffreys, means by the variances within classes.")
     if e.expected:
         say("overall, macro-F1 and ECE stand for the class distribution that is expected, not the split's.")
     if e.absent_classes:

@@ -14,7 +14,7 @@ from tailwise.evaluation.crossed import ClassMeans, of_answers, of_differences
 from tailwise.evaluation.differences import Difference, Gap
 from tailwise.evaluation.evaluation import ClassResult, Evaluation, GroupResult, evaluate
 from tailwise.evaluation.holm import ALPHA, Tested, holm
-from tailwise.evaluation.intervals import CLAIMS, Claim, Estimate, Interval, Variance
+from tailwise.evaluation.intervals import CLAIMS, LEAST_SEEDS, Claim, Estimate, Interval, Variance
 from tailwise.evaluation.metrics import (
     balanced_error,
     confusion,
@@ -33,6 +33,7 @@ from tailwise.evaluation.summary import Cell, GroupSize, Measured, Setting, Summ
 __all__ = [
     "ALPHA",
     "CLAIMS",
+    "LEAST_SEEDS",
     "UNPAIRED",
     "Answers",
     "Cell",

@@ -71,7 +71,7 @@ class Difference:
 
     @property
     def words(self) -> str:
-        """What moved, what it cost, whether it is more than noise, and what so few seeds cannot show; one or two sentences."""
+        """What moved, what it cost, whether it is more than noise, and what so few seeds cannot show; a few sentences."""
         if not self.changed:
             return f"{self.name} answers every image as {self.against} does."
         macro = self.gaps[TESTED]
@@ -79,19 +79,17 @@ class Difference:
             verdict = f"{'better' if macro.difference > 0 else 'worse'} than {self.against} by more than noise: macro {macro} points"
         else:
             least = f"about {100 * self.detectable:.1f}" if self.detectable < 1 else "no difference"
-            verdict = f"no more than noise from {self.against}: macro {macro} points, where {least} would show"
-        return f"{self.name}: {verdict} (p = {_p(self.p_holm)}).{self._described()}{self._limits()}"
+            verdict = f"within noise of {self.against}: macro {macro} points, where {least} would show"
+        return f"{self.name}: {verdict} (p {shown_p(self.p_holm)}).{self._described()}{self._limits()}"
 
     def _described(self) -> str:
         """Say what the groups gain and pay, in as many words as their intervals allow."""
         said = [(name, gap) for name, gap in self.gaps.items() if name not in (TESTED, "overall")]
         gains = [f"{name} {gap}" for name, gap in said if gap.interval.low > 0]
         costs = [f"{name} {gap}" for name, gap in said if gap.interval.high < 0]
-        open_ = [f"{name} {gap}" for name, gap in said if gap.interval.low <= 0 <= gap.interval.high]
-        parts = [f"It gains {'; '.join(gains)}"] if gains else []
-        parts += [f"{'it' if parts else 'It'} costs {'; '.join(costs)}"] if costs else []
-        parts += [f"{'not clear of 0' if parts else 'Not clear of 0'}: {'; '.join(open_)}"] if open_ else []
-        return f" {', '.join(parts)}." if parts else ""
+        unclear = [name for name, gap in said if gap.interval.low <= 0 <= gap.interval.high]
+        parts = (("It gains", gains), ("It costs", costs), ("Not clear of 0:", unclear))
+        return "".join(f" {what} {', '.join(found)}." for what, found in parts if found)
 
     def _limits(self) -> str:
         if self.claim == "method":
@@ -194,8 +192,9 @@ def _points(difference: float) -> str:
     return f"{round(100 * difference, 2) + 0.0:+.2f}"  # no -0.00
 
 
-def _p(value: float) -> str:
-    return "< 0.0001" if value < 0.0001 else f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
+def shown_p(value: float) -> str:
+    """Write a p-value with the sign that stands before it."""
+    return "< 0.0001" if value < 0.0001 else f"= {value:.2g}" if value < 0.1 else f"= {value:.2f}"
 
 
 def caption(found: Sequence[Difference]) -> str:

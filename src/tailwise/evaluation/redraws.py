@@ -1,21 +1,19 @@
-"""Figures that are no mean over classes, under images drawn again: macro-F1 and the calibration error.
+"""Macro-F1, which is no mean over classes of what images say, under images drawn again.
 
 Here draws are made. They are those of the crossed, class-stratified bootstrap: as many images of each class as there are, with
-replacement, one draw for all seeds and methods. The variances carry no correction for the number of images or seeds, since none is known
-for figures that are no means.
+replacement, one draw for all seeds and methods. The variances carry no correction for the number of images or seeds: for a figure that is
+no mean none is known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from tailwise.evaluation.answers import Answers
-from tailwise.evaluation.calibration import BINS, bin_of
 from tailwise.evaluation.intervals import Estimate, Variance
 
 DRAWS = 1000
@@ -26,33 +24,23 @@ AT_ONCE = 2**22
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
-class Redrawn:
-    """The figures of one network under each draw of images.
-
-    Attributes:
-        macro_f1: (draws,) mean F1 of the classes present, 0-1.
-        ece: (draws,) expected calibration error, 0-1.
-    """
-
-    macro_f1: Floats
-    ece: Floats
-
-
-def redraw(networks: Sequence[Answers], draws: int = DRAWS) -> list[Redrawn]:
+def redraw(networks: Sequence[Answers], draws: int = DRAWS) -> list[Floats]:
     """Draw images again and measure each network on every draw.
 
     Args:
         networks: answers on the same images.
         draws: number of draws; always the same ones for the same labels.
+
+    Returns:
+        For each network (draws,) mean F1 of the classes present, 0-1.
     """
     labels, classes = networks[0].labels, networks[0].classes
     if not len(labels):
-        return [Redrawn(np.zeros(0), np.zeros(0)) for _ in networks]
+        return [np.zeros(0) for _ in networks]
     images = np.bincount(labels, weights=networks[0].weights, minlength=classes)
     sums = [_sums(answers) for answers in networks]
-    parts = [[_measure(matrix @ times, images) for matrix in sums] for times in _draws(labels, classes, draws)]
-    return [Redrawn(*map(np.concatenate, zip(*of_network, strict=True))) for of_network in zip(*parts, strict=True)]
+    parts = [[_macro_f1(matrix @ times, images) for matrix in sums] for times in _draws(labels, classes, draws)]
+    return [np.concatenate(of_network) for of_network in zip(*parts, strict=True)]
 
 
 def estimate(values: Sequence[float], redrawn: Sequence[Floats]) -> Estimate:
@@ -88,19 +76,17 @@ def _draws(labels: NDArray[np.int64], classes: int, draws: int) -> Iterator[NDAr
 
 
 def _sums(answers: Answers) -> sparse.csr_array:
-    """Make the (2C + bins, N) matrix that sums draws: times answered a class, right answers a class, surplus confidence a bin."""
+    """Make the (2C, N) matrix that sums draws: times answered a class, right answers a class."""
     rows = np.arange(len(answers.labels))
     weights = np.ones(len(rows)) if answers.weights is None else answers.weights
     right = np.flatnonzero(answers.correct)
-    bins = 2 * answers.classes + bin_of(answers.confidence)
-    surplus = answers.correct - answers.confidence
-    entries = np.concatenate([weights, weights[right], weights * surplus])
-    places = (np.concatenate([answers.predicted, answers.classes + answers.labels[right], bins]), np.concatenate([rows, right, rows]))
-    return sparse.csr_array((entries, places), shape=(2 * answers.classes + BINS, len(rows)))
+    entries = np.concatenate([weights, weights[right]])
+    places = (np.concatenate([answers.predicted, answers.classes + answers.labels[right]]), np.concatenate([rows, right]))
+    return sparse.csr_array((entries, places), shape=(2 * answers.classes, len(rows)))
 
 
-def _measure(sums: Floats, images: Floats | NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Turn sums of draws, (2C + bins, draws), into macro-F1 and calibration error; images of a class are as many in every draw."""
+def _macro_f1(sums: Floats, images: Floats | NDArray[np.int64]) -> Floats:
+    """Turn sums of draws, (2C, draws), into (draws,) macro-F1; images of a class are as many in every draw."""
     classes, there = len(images), images > 0
-    answered, right, surplus = sums[:classes][there], sums[classes : 2 * classes][there], sums[2 * classes :]
-    return (2 * right / (images[there][:, None] + answered)).mean(0), np.abs(surplus).sum(0) / images.sum()
+    answered, right = sums[:classes][there], sums[classes:][there]
+    return np.asarray((2 * right / (images[there][:, None] + answered)).mean(0))

@@ -16,7 +16,7 @@ from tailwise.evaluation.crossed import FEW_IMAGES, group_weights, of_answers
 from tailwise.evaluation.differences import Answered, Difference, differences
 from tailwise.evaluation.evaluation import Evaluation
 from tailwise.evaluation.intervals import Estimate, Interval
-from tailwise.evaluation.redraws import Redrawn, estimate, redraw
+from tailwise.evaluation.redraws import estimate, redraw
 from tailwise.evaluation.tables import NOTHING, Table, figures_caption, make_csv, make_tables
 
 SCHEMA = "tailwise.summary/2"
@@ -255,7 +255,9 @@ def _values(row: Measured, groups: Mapping[str, str]) -> dict[str, list[float | 
     return found | {column: [evaluation.groups[name].accuracy for evaluation in row.evaluations] for column, name in groups.items()}
 
 
-def _estimates(row: Measured, weights: Mapping[str, NDArray[np.float64]], redrawn: Sequence[Redrawn]) -> dict[str, Estimate | None]:
+def _estimates(
+    row: Measured, weights: Mapping[str, NDArray[np.float64]], redrawn: Sequence[NDArray[np.float64]]
+) -> dict[str, Estimate | None]:
     """Give the estimate behind each column; none where nothing is there to measure."""
     if not row.evaluations or not row.evaluations[0].images:
         return {}
@@ -263,7 +265,7 @@ def _estimates(row: Measured, weights: Mapping[str, NDArray[np.float64]], redraw
     means = of_answers(np.stack([found.correct for found in answers]), answers[0].labels, answers[0].classes)
     found = {column: means.estimate(of_classes) for column, of_classes in weights.items()}
     f1 = [evaluation.macro_f1 for evaluation in row.evaluations if evaluation.macro_f1 is not None]
-    return found | {"macro_f1": estimate(f1, [draws.macro_f1 for draws in redrawn])}
+    return found | {"macro_f1": estimate(f1, redrawn)}
 
 
 def _cell(values: Sequence[float | None], found: Estimate | None, images: int) -> Cell:

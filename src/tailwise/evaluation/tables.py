@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tailwise.evaluation.crossed import FEW_IMAGES
-from tailwise.evaluation.differences import TESTED, Difference, caption
+from tailwise.evaluation.differences import TESTED, Difference, caption, shown_p
 from tailwise.evaluation.intervals import CLAIMS, LEAST_SEEDS, LEVEL
 from tailwise.evaluation.redraws import DRAWS
 
@@ -22,16 +22,17 @@ NOTHING = "–"
 
 @dataclass(frozen=True)
 class Table:
-    """A table as text: a head, lines of cells, what it shows, and what is to be said of single lines."""
+    """A table as text: a head, lines of cells, what it shows, what is to be said of single lines, and which columns are prose."""
 
     head: tuple[str, ...]
     lines: tuple[tuple[str, ...], ...]
     caption: str
     said: tuple[str, ...] = ()
+    prose: tuple[str, ...] = ()
 
     def to_markdown(self) -> str:
         """Give it as Markdown; names from outside are escaped."""
-        rule = ["---", *["---:"] * (len(self.head) - 1)]
+        rule = ["---" if column in (self.head[0], *self.prose) else "---:" for column in self.head]
         lines = [[_escaped(cell) for cell in line] for line in (self.head, *self.lines)]
         table = "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:]))
         said = "\n".join(f"- {_escaped(line)}" for line in self.said)
@@ -87,13 +88,14 @@ def make_csv(summary: Summary) -> str:
 def _figures(summary: Summary) -> Table:
     lines = [(row.name, *(str(row.cells[column]) for column in summary.columns), str(row.seeds)) for row in summary.rows]
     notes = [f"{row.name}: {row.note}" for row in summary.rows if row.note]
-    return Table(("", *summary.columns, "seeds"), tuple(lines), summary.caption, tuple(notes))
+    return Table(("method", *summary.columns, "seeds"), tuple(lines), summary.caption, tuple(notes))
 
 
 def _differences(summary: Summary) -> Table:
     columns = [column for column in summary.columns if any(column in difference.gaps for difference in summary.differences)]
     lines = [
-        (found.name, *(str(found.gaps.get(column, NOTHING)) for column in columns), f"{found.p_holm:.4f}") for found in summary.differences
+        (found.name, *(str(found.gaps.get(column, NOTHING)) for column in columns), shown_p(found.p_holm).removeprefix("= "))
+        for found in summary.differences
     ]
     words = [found.words for found in summary.differences]
     return Table(
@@ -104,7 +106,8 @@ def _differences(summary: Summary) -> Table:
 def _efforts(summary: Summary) -> Table:
     efforts = list(dict.fromkeys(name for row in summary.rows for name in row.effort))
     lines = [(row.name, *(_effort(row.effort.get(name)) for name in efforts), "; ".join(row.differs) or NOTHING) for row in summary.rows]
-    return Table(("", *efforts, "what differs"), tuple(lines), summary.equal)
+    differs = "what differs"
+    return Table(("method", *efforts, differs), tuple(lines), summary.equal, prose=(differs,))
 
 
 def _seeds(summary: Summary) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,10 @@ class Study:
 
     def recommendation(self) -> Recommendation | None:
         """Choose a row on val; None where the data have no val images."""
+        return self._recommendation
+
+    @cached_property
+    def _recommendation(self) -> Recommendation | None:
         return recommend(self.runs, self.against, self.measured)
 
     @property

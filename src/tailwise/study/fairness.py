@@ -207,7 +207,7 @@ def _averaging(record: Mapping[str, Any]) -> _Fact:
 def _epoch(record: Mapping[str, Any]) -> _Fact:
     """Give which epoch was kept."""
     found = [leaves for leaves in _of_legs(record, "leaves") if leaves != "last"]
-    return _Fact(f"{' and '.join(found)} epoch" if found else "last epoch", found)
+    return _Fact(f"epoch kept: {' and '.join(found).replace('_', ' ')}" if found else "last epoch", found)
 
 
 def _of_legs(record: Mapping[str, Any], field: str) -> list[str]:

@@ -50,7 +50,7 @@ def tabulate(measured: Sequence[Measured], runs: Mapping[str, Sequence[Run]], ag
         runs: row's text -> its runs.
         against: the row that the others are held against; None for `ce`, or the first.
     """
-    made = {text: found for text, found in runs.items() if found}
+    made = {row.name: runs[row.name] for row in measured if row.evaluations}
     differs = differences(made, choose_baseline(list(made), against)) if made else {}
     rows = [replace(row, effort=_effort(runs[row.name]), differs=differs.get(row.name, ())) for row in measured]
     pooled = describe_folds([run for found in made.values() for run in found])
@@ -68,12 +68,16 @@ def _effort(runs: Sequence[Run]) -> dict[str, float]:
 
 
 def _note(runs: Sequence[Run], test_prior: str | None) -> str:
-    said = list(dict.fromkeys(run.record[what] for run in runs for what in ("posthoc", "chosen") if run.record.get(what)))
-    if len(said) > 1 and runs[0].record.get("fold"):
-        said = [f"{said[0]}; in other folds likewise, each on its own val"]
+    """Say what was fitted and chosen on val, and how scores came under a test prior: of one run, and that others did likewise."""
+    said = [[run.record.get(what) for run in runs] for what in ("posthoc", "chosen")]
     if test_prior is not None:
-        said += dict.fromkeys(find_shift(run.predictions, run.record, test_prior).scores for run in runs)
-    return "; ".join(said)
+        said.append([find_shift(run.predictions, run.record, test_prior).scores for run in runs])
+    return "; ".join(filter(None, map(_once, said)))
+
+
+def _once(said: Sequence[str | None]) -> str:
+    first, *others = dict.fromkeys(filter(None, said)) or [""]
+    return f"{first}; in other runs likewise, each on its own val" if others else first
 
 
 def evaluations(runs: Sequence[Run], split: str | None = None, test_prior: str | None = None) -> list[Evaluation]:

@@ -8,20 +8,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tailwise.evaluation import Cell, Difference, Evaluation, Interval, Measured, summarise
+from tailwise.evaluation import LEAST_SEEDS, Cell, Difference, Evaluation, Interval, Measured, summarise
 from tailwise.registry import with_settled
 from tailwise.study.measure import measure
 from tailwise.study.runs import Run
 
 WITHOUT_VAL = (
-    "No recommendation: the data have no val images, and a choice made on test would make its figures too high; "
+    "No recommendation: there are no val images to choose on, and a choice made on test would make its figures too high; "
     "set some of train aside with --split 80/10/10, or measure every image with --folds 5."
 )
 
 SMALL_VAL = 100
 """Images of val below which one more right answer moves accuracy by a point or more."""
-
-ENOUGH_SEEDS = 3
 
 WEAKEST = 3
 """Classes named as those that need images."""
@@ -151,18 +149,18 @@ def _advice(runs: Sequence[Run], on_val: Sequence[Evaluation], gain: Difference 
     """Say what to try next, and why: seeds or images where chance hides a difference, images where the model is weakest, a recipe."""
     said = []
     seeds = len({run.record["seed"] for run in runs})
-    if seeds < ENOUGH_SEEDS:
+    if seeds < LEAST_SEEDS:
         said.append(
-            f"--seeds {ENOUGH_SEEDS}: with {'one seed' if seeds == 1 else f'{seeds} seeds'} nothing can be said of the method itself"
+            f"--seeds {LEAST_SEEDS}: with {'one seed' if seeds == 1 else f'{seeds} seeds'} nothing can be said of the method itself"
         )
     elif gain is not None and not gain.is_shown and gain.changed:
         more_seeds = gain.by_seeds > gain.by_images
         images = "more images" if folds else "more test images, as in --folds 5"
         more = f"more seeds, as in --seeds {3 * seeds}" if more_seeds else images
         said.append(f"{more}: they are most of the doubt about the difference from {gain.against}")
-    said += _needy(on_val)
     recipe = runs[0].record["recipe"]["name"]
-    return said + ([NEXT_RECIPE[recipe]] if recipe in NEXT_RECIPE else [])
+    said += [NEXT_RECIPE[recipe]] if recipe in NEXT_RECIPE else []
+    return said + _needy(on_val)
 
 
 def _needy(on_val: Sequence[Evaluation]) -> list[str]:
@@ -211,5 +209,5 @@ def _why(chosen: Recommendation) -> str:
     if chosen.next_row is not None and chosen.next_val is not None:
         said += f"; next is {chosen.next_row} with {100 * chosen.next_val:.2f} %"
         if chosen.lead is not None:
-            said += ", by more than noise behind it" if chosen.lead.is_shown else ", a difference within noise"
+            said += ", behind by more than noise" if chosen.lead.is_shown else ", a difference within noise"
     return f"{said}."
