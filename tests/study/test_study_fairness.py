@@ -219,7 +219,7 @@ def beside(*runs: Run, base: tuple[Run, ...] = (made(),)) -> tuple[str, ...]:
         ({"recipe__augment": [{"part": "Flip", "chance": 0.1}]}, ("other strength of augmentation",)),
         ({"legs": [leg(mixing="Mixup(alpha=1)")]}, ("rows mixed by Mixup(alpha=1)",)),
         ({"legs": [leg(average="EMA(decay=0.9)")]}, ("weights averaged by EMA(decay=0.9)",)),
-        ({"legs": [leg(leaves="best by macro_accuracy on val")]}, ("best by macro_accuracy on val epoch, not last",)),
+        ({"legs": [leg(leaves="best by macro_accuracy on val")]}, ("best epoch by macro accuracy on val, not last epoch",)),
         ({"data__identity": "e"}, ("other images, or another split",)),
         ({"data__identity": "e", "data__train_counts": [1500, 400], "data__splits__train": 1900}, ("1,900 training images, not 2,000",)),
         (

@@ -156,7 +156,7 @@ def test_what_is_fitted_is_fitted_in_each_fold_on_its_own_val(made):
         assert f"n = {run.record['data']['splits']['val']}" in run.record["posthoc"]
     (note,) = [row.note for row in study.summary().rows if row.name == "tau-norm"]
     assert note.count("chosen on val") == 1
-    assert "in other folds likewise" in note
+    assert "in other runs likewise" in note
 
 
 def test_steps_are_shared_within_a_fold_and_counted_over_all(made, tmp_path):

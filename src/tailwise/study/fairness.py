@@ -207,7 +207,8 @@ def _averaging(record: Mapping[str, Any]) -> _Fact:
 def _epoch(record: Mapping[str, Any]) -> _Fact:
     """Give which epoch was kept."""
     found = [leaves for leaves in _of_legs(record, "leaves") if leaves != "last"]
-    return _Fact(f"epoch kept: {' and '.join(found).replace('_', ' ')}" if found else "last epoch", found)
+    words = " and ".join(found).replace("best by", "best epoch by").replace("_", " ")
+    return _Fact(words or "last epoch", found)
 
 
 def _of_legs(record: Mapping[str, Any], field: str) -> list[str]:
