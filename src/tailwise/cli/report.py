@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tailwise.errors import BadData, Clash
+from tailwise.errors import BadData, Clash, UnknownName
 from tailwise.study.words import check_test_prior
 
 if TYPE_CHECKING:
@@ -51,35 +51,39 @@ def report(
     if missing:
         raise BadData(f"{missing[0]} is no run and no study; expected a folder that `tailwise train` or `tailwise compare` made")
 
-    from tailwise.api import report as summarise
-    from tailwise.cli.tables import print_evaluation, print_json, print_summary, say
-    from tailwise.study.measure import evaluations
-    from tailwise.study.runs import Run
-    from tailwise.study.shift import find_shift
-
     if len(folders) == 1 and (folders[0] / "run.json").is_file():
         if against is not None:
             raise Clash(f"--against {against} needs other rows, and there is one run; name several, or a study")
-        run = Run.load(folders[0])
-        (evaluation,) = evaluations([run], split, test_prior)
-        shift = None if test_prior is None else find_shift(run.predictions, run.record, test_prior)
-        if json:
-            fitted = {what: run.record.get(what, "") for what in ("posthoc", "chosen")}
-            print_json({**evaluation.to_dict(), **fitted, "scoring": shift and shift.to_dict()})
-            return
-        say(repr(run))
-        for what in ("posthoc", "chosen"):
-            if run.record.get(what):
-                say(run.record[what])
-        if shift is not None:
-            say(f"scores: {shift.scores}")
-        print_evaluation(evaluation)
+        _report_run(folders[0], split, test_prior, json)
         return
+
+    from tailwise.api import report as summarise
+    from tailwise.cli.tables import print_json, print_summary
+
     summary = summarise(*folders, split=split, against=against, test_prior=test_prior)
     if json:
         print_json(summary.to_dict())
         return
     print_summary(summary)
+
+
+def _report_run(folder: Path, split: str | None, test_prior: str | None, json: bool) -> None:
+    """Print one run's figures, and what was fitted or chosen on val."""
+    from tailwise.cli.tables import print_evaluation, print_json, say
+    from tailwise.study.measure import evaluations
+    from tailwise.study.runs import Run
+    from tailwise.study.shift import find_shift
+
+    run = Run.load(folder)
+    (evaluation,) = evaluations([run], split, test_prior)
+    shift = None if test_prior is None else find_shift(run.predictions, run.record, test_prior)
+    fitted = {what: run.record.get(what, "") for what in ("posthoc", "chosen")}
+    if json:
+        print_json({**evaluation.to_dict(), **fitted, "scoring": shift and shift.to_dict()})
+        return
+    for said in (repr(run), *filter(None, fitted.values()), *([f"scores: {shift.scores}"] if shift else [])):
+        say(said)
+    print_evaluation(evaluation)
 
 
 def _report_published(path: Path, against: str | None, json: bool) -> None:
@@ -88,7 +92,6 @@ def _report_published(path: Path, against: str | None, json: bool) -> None:
     from rich.text import Text
 
     from tailwise.cli.tables import console, percent, print_json, say
-    from tailwise.errors import UnknownName
     from tailwise.evaluation import UNPAIRED, as_separate_samples
 
     tables = _read_published(path)
