@@ -25,7 +25,7 @@ ELSEWHERE = {"part", "name", "net", "pretrained", "image_size", "augment", "norm
 
 @dataclass(frozen=True)
 class Effort:
-    """What a row took, whether it was trained alone or shared with others: the mean over its runs, one a seed, or one a seed and fold.
+    """What a seed of a row took, all its folds together, whether it was trained alone or shared with others: the mean over seeds.
 
     Attributes:
         steps: optimiser steps.
@@ -43,11 +43,13 @@ class Effort:
     def of(cls, runs: Sequence[Run]) -> Effort:
         """Average over the runs of a row, of which there is at least one."""
         records = [run.record for run in runs]
+        folds = (records[0].get("fold") or {"of": 1})["of"]
+        images_seen, passes = (_mean([record.get(name) for record in records]) for name in ("images_seen", "passes"))
         return cls(
-            steps=statistics.fmean(record["steps"] for record in records),
-            images_seen=_mean([record.get("images_seen") for record in records]),
-            passes=_mean([record.get("passes") for record in records]),
-            seconds=statistics.fmean(sum(leg["seconds"] for leg in record["legs"]) for record in records),
+            steps=folds * statistics.fmean(record["steps"] for record in records),
+            images_seen=None if images_seen is None else folds * images_seen,
+            passes=None if passes is None else folds * passes,
+            seconds=folds * statistics.fmean(sum(leg["seconds"] for leg in record["legs"]) for record in records),
         )
 
     def to_dict(self) -> dict[str, float | None]:

@@ -58,13 +58,13 @@ def tabulate(measured: Sequence[Measured], runs: Mapping[str, Sequence[Run]], ag
 
 
 def _effort(runs: Sequence[Run]) -> dict[str, float]:
-    """Give what a seed of a row took, all its folds together, by the names of the table's columns."""
+    """Give what a seed of a row took, by the names of the table's columns."""
     if not runs:
         return {}
-    took, folds = Effort.of(runs), (runs[0].record.get("fold") or {"of": 1})["of"]
+    took = Effort.of(runs)
     passes = None if took.passes == took.images_seen else took.passes
     counted = {"steps": took.steps, "images seen": took.images_seen, "passes": passes, "seconds": took.seconds}
-    return {name: folds * number for name, number in counted.items() if number is not None}
+    return {name: number for name, number in counted.items() if number is not None}
 
 
 def _note(runs: Sequence[Run], test_prior: str | None) -> str:
