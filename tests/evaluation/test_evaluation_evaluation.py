@@ -187,6 +187,9 @@ def test_an_expected_distribution_weighs_classes_and_leaves_their_means_alone():
     weights = (shares / np.bincount(labels))[labels] * len(labels)
     assert found.macro_f1 == pytest.approx(f1_score(labels, answers, average="macro", sample_weight=weights))
     assert test.images == len(labels)
+    alone = evaluate(predictions(labels, answers), "test", expected=[1, 0, 0, 0, 0])
+    assert (alone.accuracy, alone.groups["few"].ece) == (1.0, None)
+    json.dumps(alone.to_dict(), allow_nan=False)
     with pytest.raises(BadData, match="3 expected shares for 5 classes"):
         evaluate(predictions(labels, answers), "test", expected=[0.2, 0.3, 0.5])
 

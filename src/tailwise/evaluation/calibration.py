@@ -56,10 +56,10 @@ def calibration_error(labels: Labels, logits: np.ndarray, classes: int, bins: in
 
 
 def mean_gap(correct: np.ndarray, sure: np.ndarray, bins: int = BINS, weights: Weights = None) -> float | None:
-    """Give the calibration error of (N,) right answers and their (N,) confidences; None without images."""
-    if not len(sure):
-        return None
+    """Give the calibration error of (N,) right answers and their (N,) confidences; None without images, or where none of them counts."""
     counts = np.ones(len(sure)) if weights is None else weights
+    if not counts.any():
+        return None
     surplus = correct - sure
     order = np.lexsort((counts, surplus))  # sums of floats depend on their order, the figure must not on that of the images
     return float(np.abs(np.bincount(bin_of(sure, bins)[order], weights=(counts * surplus)[order])).sum() / counts[order].sum())
