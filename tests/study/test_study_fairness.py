@@ -278,6 +278,15 @@ def test_runs_of_folds_are_compared_fold_by_fold():
     assert beside(*folds("a", "c"), base=folds("a", "b")) == ("other images, or another split",)
 
 
+def test_folds_of_a_seed_count_together():
+    alone = Effort.of([made()])
+    for seeds in (1, 2):
+        dealt = [made(seed=seed, fold={"number": k, "of": 3, "whole": "w"}) for seed in range(seeds) for k in (1, 2, 3)]
+        found = Effort.of(dealt)
+        assert (found.steps, found.images_seen, found.passes) == (3 * alone.steps, 3 * alone.images_seen, 3 * alone.passes)
+        assert found.seconds == pytest.approx(3 * alone.seconds)
+
+
 def test_a_row_that_did_not_finish_says_nothing_and_a_wrong_baseline_is_named():
     assert differences({"ce": (made(),), "ldam": ()}, "ce") == {"ce": (), "ldam": ()}
     assert equal_setting({"ldam": ()}) == ""
