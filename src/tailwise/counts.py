@@ -63,6 +63,17 @@ class ClassCounts:
         present = [n for n in self.real if n > 0]
         return max(present) / min(present) if present else float("nan")
 
+    @property
+    def gini(self) -> float:
+        """Gini's coefficient over all classes, empty ones included: 0 where all are equal, (C - 1) / C where one has everything.
+
+        Half of the mean absolute difference of two classes drawn at random, in units of their mean; nan without images.
+        """
+        rising = sorted(self.real)
+        total = sum(rising)
+        weighted = sum((2 * rank - len(rising) - 1) * n for rank, n in enumerate(rising, start=1))
+        return weighted / (len(rising) * total) if total else float("nan")
+
 
 def mean_counts(folds: Sequence[ClassCounts]) -> ClassCounts:
     """Average the counts of folds: real ones to the nearest whole number, halves up.

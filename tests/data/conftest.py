@@ -57,3 +57,11 @@ def pets(tmp_path: Path, write_image: Callable[..., Path]) -> Path:
     for value, name in enumerate(["cat/a.png", "cat/b.png", "dog/a.png", "dog/deep/er/c.JPG"]):
         write_image(root / name, value * 50)
     return root
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of real lists and images beside the checkout."""
+    folder = Path(__file__).resolve().parents[3] / "shared" / "data"
+    assert folder.is_dir(), f"{folder} is absent: what this test asserts of real lists was not tested"
+    return folder

@@ -20,6 +20,7 @@ from tailwise.data import headers as headers_module
 from tailwise.data.advice import DATA, name_data
 from tailwise.data.describe import describe
 from tailwise.data.headers import Spread, read_headers
+from tailwise.data.origin import Finding, Origin
 from tailwise.errors import BadData, BadValue
 
 TRASHNET = Path(__file__).parents[2] / "../shared/data/trashnet/trashnet128.zip"
@@ -54,6 +55,37 @@ def test_counts_splits_and_ratio_by_hand():
     assert [(c.train, c.val, c.test) for c in found.classes] == [(200, 10, 12), (60, 10, 12), (20, 10, 12), (7, 10, 12), (0, 10, 0)]
     assert [c.name for c in found.largest] == ["c0", "c1", "c2", "c3"]
     assert [c.name for c in found.smallest] == ["c3", "c2", "c1", "c0"]
+
+
+def test_unevenness_in_two_numbers():
+    found = describe(in_splits([200, 60, 20, 7, 0], [1] * 5, [1] * 5))
+    assert found.gini == pytest.approx(sum(abs(a - b) for a in (200, 60, 20, 7, 0) for b in (200, 60, 20, 7, 0)) / (2 * 5 * 287))
+    assert found.shares == (200 / 287, 200 / 287)
+    assert describe(in_splits(list(range(1, 201)), [1] * 200, [1] * 200)).shares[0] == pytest.approx((200 + 199) / (200 * 201 / 2))
+
+
+def test_levels_of_the_classes_have_counts_of_their_own():
+    base = in_splits([200, 60, 20, 7, 0], [1] * 5, [1] * 5)
+    known = pl.DataFrame({"class_id": list("abcde"), "genus": ["G", "G", "H", None, "I"], "family": ["F", "F", "F", None, "E"]})
+    family, genus = describe(base.replace(class_table=known)).levels
+    assert (family.name, family.groups, family.largest, family.smallest) == ("family", 2, (("F", 280),), (("F", 280),))
+    assert (genus.name, genus.groups, genus.imbalance_ratio, genus.unknown) == ("genus", 3, 13.0, 1)
+    assert (genus.largest, genus.smallest) == ((("G", 260), ("H", 20)), (("H", 20), ("G", 260)))
+
+
+def test_domains_have_counts_a_class_and_say_which_are_empty():
+    base = in_splits([3, 2], [0, 0], [0, 1])
+    rows = base.rows.with_columns(domain=pl.Series(["art", "art", "photo", "art", "art", "photo"]))
+    art, photo = describe(base.replace(rows=rows)).domains
+    assert (art.name, art.train, art.largest, art.smallest, art.empty) == ("art", 4, 2, 2, ())
+    assert (photo.name, photo.train, photo.largest, photo.smallest, photo.empty) == ("photo", 1, 1, 1, ("c1",))
+
+
+def test_findings_come_gravest_first_and_are_the_readers_unless_others_are_given():
+    base = in_splits([3, 2], [1, 1], [1, 1])
+    note, error = Finding("gap", "note", "a gap"), Finding("clash", "error", "a clash")
+    assert describe(base.replace(origin=Origin("table", (), (note, error)))).findings == (error, note)
+    assert describe(base.replace(origin=Origin("table", (), (note,))), findings=[error]).findings == (error,)
 
 
 def test_groups_are_those_of_tables_and_those_by_counts():
@@ -276,7 +308,7 @@ def test_the_record_is_plain_json_and_frozen(zoo):
         found = describe(manifest)
         plain = found.to_dict()
         assert json.loads(json.dumps(plain, allow_nan=False)) == json.loads(json.dumps(plain))
-        assert plain["schema"] == "tailwise.exploration/1"
+        assert plain["schema"] == "tailwise.exploration/2"
         assert plain["largest"][0]["train"] == max(row["train"] for row in plain["classes"])
         with pytest.raises(dataclasses.FrozenInstanceError):
             found.name = "other"

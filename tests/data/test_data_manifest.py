@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tailwise.data import check_sound, check_trainable, split
 from tailwise.data.manifest import Manifest
 from tailwise.errors import BadData, BadValue
 
@@ -56,7 +57,10 @@ def test_columns_get_their_types_and_others_are_kept():
         ({"id": ["a", "a", "c"]}, "2 rows of manifest 'pets' have an id that another row has"),
         ({"id": ["a", None, "c"]}, "have no id"),
         ({"label": [0, 2, 1]}, r"label outside 0..1 \(id b\)"),
-        ({"label": [0, None, 1]}, r"label outside 0..1 \(id b\)"),
+        ({"targets": [[0], [0, 2], []], "label": [None] * 3}, r"target outside 0..1 \(id b\)"),
+        ({"targets": [[0], [1, 1], []], "label": [None] * 3}, r"target twice \(id b\)"),
+        ({"targets": [[0], [1], []]}, "label beside targets"),
+        ({"value": [1.0, float("inf"), None]}, r"value that is not finite \(id b\)"),
         ({"label": [0.0, 1.0, 1.0]}, "column 'label' .* holds Float64"),
         ({"label": ["0", "1", "1"]}, "column 'label' .* holds String"),
         ({"label": [0, 1, 2**40]}, "column 'label'"),
@@ -98,11 +102,53 @@ def test_class_names_are_unique_and_not_empty(classes, message):
         Manifest(table(), classes, root="pets")
 
 
-def test_a_table_without_rows_or_without_root_is_refused():
+def test_a_table_without_rows_is_refused():
     with pytest.raises(BadData, match="no rows"):
         Manifest(table().clear(), ("cat", "dog"), root="pets")
-    with pytest.raises(BadData, match="no root"):
-        Manifest(table(), ("cat", "dog"))
+
+
+def test_a_list_stands_without_its_images_and_is_saved_as_one(tmp_path):
+    alone = Manifest(table(), ("cat", "dog"))
+    assert not alone.has_files
+    assert alone.with_content().rows["content"].to_list() == ["path:a.png", "path:b.png", "path:c.png"]
+    assert Manifest.load(alone.save(tmp_path / "saved")).identity == alone.identity
+    with pytest.raises(BadData, match="pass --root"):
+        check_sound(alone)
+
+
+def test_several_labels_an_image_count_for_each_class_and_are_in_the_identity():
+    of = lambda targets: Manifest(table(label=[None] * 3, split=["train"] * 3, targets=targets), ("cat", "dog"))  # noqa: E731
+    several = of([[0, 1], [1], None])
+    assert (several.task, several.counts()) == ("multi-label", (1, 2))
+    assert several.identity == of([[1, 0], [1], None]).identity != of([[1, 0], [1], []]).identity
+    with pytest.raises(BadData, match="is a multi-label set"):
+        check_trainable(several)
+    with pytest.raises(BadData, match="several labels an image"):
+        split(several)
+
+
+def test_a_value_is_a_regression_target_and_in_the_identity():
+    real = Manifest(table(value=[1.5, 2.5, None]), ("1", "2"))
+    assert real.task == "regression"
+    assert real.identity != Manifest(table(value=[1.5, 2.25, None]), ("1", "2")).identity
+
+
+def test_images_without_a_label_are_counted_nowhere_and_not_trained_on():
+    some = Manifest(table(label=[0, None, 1], split=["train"] * 3), ("cat", "dog"))
+    assert some.counts() == (1, 1)
+    trained = check_trainable(some)
+    assert trained.rows["id"].to_list() == ["a", "c"]
+    assert trained.provenance[-1] == "left out 1 images without a label"
+
+
+def test_what_is_known_of_the_classes_is_saved_and_goes_with_them(tmp_path):
+    known = pl.DataFrame({"class_id": ["007", "9"], "family": ["Felidae", None]})
+    found = Manifest(table(label=[1, 1, 1], split=["train"] * 3), ("cat", "dog"), class_table=known)
+    assert Manifest.load(found.save(tmp_path / "saved")).class_table.equals(known)
+    with pytest.raises(BadData, match="1 rows for 2 classes"):
+        found.replace(class_table=known[:1])
+    with pytest.raises(BadData, match="expected text"):
+        found.replace(class_table=pl.DataFrame({"class_id": [7, 9]}))
 
 
 @pytest.mark.parametrize(("row", "container", "message"), [(3, "images", "outside array 'images'"), (0, "other", "not there")])

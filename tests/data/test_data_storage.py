@@ -10,6 +10,7 @@ import pytest
 from tailwise.data.manifest import Manifest
 from tailwise.data.readers.folder import read_folder
 from tailwise.data.splits import split
+from tailwise.data.storage import scan_manifest
 from tailwise.errors import BadData, OutputExists, Stopped
 
 
@@ -139,3 +140,22 @@ def test_arrays_of_python_objects_are_never_unpickled(make_set, tmp_path):
     np.save(folder / "images.npy", np.array([object()] * 4), allow_pickle=True)
     with pytest.raises(BadData, match="cannot be read as an array"):
         Manifest.load(folder)
+
+
+def test_a_saved_set_is_opened_without_reading_its_rows(make_set, tmp_path, monkeypatch):
+    small = split(make_set([6, 7]), "50/20/30")
+    folder = small.save(tmp_path / "set")
+    monkeypatch.setattr(pl, "read_parquet", lambda *_: pytest.fail("the table was read"))
+    found = scan_manifest(folder)
+    assert (found.name, found.classes, found.root, found.identity) == (small.name, small.classes, None, small.identity)
+    assert found.counts == {name: small.counts(name) for name in ("train", "val", "test")}
+    asked = found.rows.filter(pl.col("split") == "val").group_by("label").len().sort("label").collect()
+    assert tuple(asked["len"]) == small.counts("val")
+
+
+@pytest.mark.parametrize("damage", ["gone", "noise"])
+def test_a_damaged_table_is_refused_when_it_is_opened(make_set, tmp_path, damage):
+    folder = make_set([2, 2]).save(tmp_path / "set")
+    (folder / "manifest.parquet").unlink() if damage == "gone" else (folder / "manifest.parquet").write_bytes(b"noise" * 9)
+    with pytest.raises(BadData, match=r"manifest\.parquet cannot be read as Parquet"):
+        scan_manifest(folder)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import polars as pl
 import pytest
 
+from tailwise.data.origin import Finding, Origin
 from tailwise.data.splits import split
-from tailwise.data.trainable import check_trainable
+from tailwise.data.trainable import check_sound, check_trainable, weigh_generated
 from tailwise.errors import BadData, BadValue
 
 
@@ -44,3 +46,39 @@ def test_one_class_with_training_images_is_too_few_whatever_is_asked(make_set, c
 def test_an_unknown_choice_is_refused(make_set):
     with pytest.raises(BadValue, match="'ignore' is none; give one of refuse, keep, drop"):
         check_trainable(make_set([2, 2]), "ignore")
+
+
+def filled(make_set, **columns):
+    base = make_set([2, 2])
+    sources = ["real", "generated", "real", "generated"]
+    return base.replace(rows=base.rows.with_columns(source=pl.Series(sources), **{k: pl.Series(v) for k, v in columns.items()}))
+
+
+def test_generated_images_weigh_what_one_says_and_nothing_leaves_them_out(make_set):
+    assert weigh_generated(filled(make_set), 0.25).rows["weight"].to_list() == [1, 0.25, 1, 0.25]
+    assert weigh_generated(filled(make_set, weight=[2.0, 0.5, 1.0, 0.0]), 0.5).rows["weight"].to_list() == [2, 0.25, 1]
+    none = weigh_generated(filled(make_set), 0.0)
+    assert none.rows["id"].to_list() == ["image-0", "image-2"]
+    assert none.provenance[-2:] == ("generated images have weight 0 in training", "left out 2 generated images of weight 0")
+    assert weigh_generated(filled(make_set), None).rows.height == 4
+
+
+@pytest.mark.parametrize(("weight", "said"), [(-1.0, "no finite number"), (float("nan"), "no finite number"), (1.0, "no generated images")])
+def test_a_weight_that_cannot_be_is_refused(make_set, weight, said):
+    with pytest.raises(BadValue, match=said):
+        weigh_generated(make_set([2, 2]), weight)
+
+
+def test_generated_images_are_never_measured_on(make_set):
+    base = filled(make_set)
+    check_sound(base)
+    with pytest.raises(BadData, match=r"1 generated images in val or test \(image-3\)"):
+        check_sound(base.replace(rows=base.rows.with_columns(split=pl.Series(["train", "train", "test", "test"]))))
+
+
+def test_an_error_of_the_reader_keeps_a_set_from_training(make_set):
+    errors = tuple(Finding("clash", "error", f"clash {n}") for n in (1, 2))
+    note = Finding("gap", "note", "a gap")
+    check_sound(make_set([2, 2]).replace(origin=Origin("table", (), (note,))))
+    with pytest.raises(BadData, match=r"small: clash 1 \(and 1 more findings: see `tailwise explore`\); correct the data"):
+        check_sound(make_set([2, 2]).replace(origin=Origin("table", (), (note, *errors))))

@@ -130,3 +130,13 @@ def test_uneven_is_about_classes_that_have_rows(counts, uneven):
 def test_counts_to_come_may_be_uneven():
     assert is_uneven(SHOWN)
     assert repr(SHOWN) == "SHOWN"
+
+
+def test_gini_is_half_the_mean_absolute_difference_over_the_mean():
+    counts = (50, 10, 5, 0, 1)
+    pairs = [abs(a - b) for a in counts for b in counts]
+    by_definition = sum(pairs) / len(pairs) / 2 / (sum(counts) / len(counts))
+    assert ClassCounts(counts).gini == pytest.approx(by_definition, rel=1e-12)
+    assert ClassCounts((7, 7, 7)).gini == 0
+    assert ClassCounts((9, 0, 0)).gini == pytest.approx(2 / 3)
+    assert math.isnan(ClassCounts((0, 0)).gini)

@@ -11,13 +11,15 @@ from tailwise.study.words import DataWords
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from tailwise.data.describe import ClassSize, Description
+    from tailwise.data.describe import ClassSize, Description, DomainSize, LevelSize
     from tailwise.data.headers import Headers, Spread
     from tailwise.data.manifest import Manifest
+    from tailwise.data.origin import Finding
 
 EIGHTHS = " ▏▎▍▌▋▊▉"
 NAME_WIDTH = 24
 LONGEST_BAR = 60
+LONGEST_VALUE = 60
 
 
 def explore(data: str, /, *, reading: Reading = None, json: bool = False) -> None:
@@ -35,10 +37,12 @@ def explore(data: str, /, *, reading: Reading = None, json: bool = False) -> Non
     words = reading or DataWords()
     check_data(data)
 
+    from tailwise.checks.run import look
     from tailwise.cli.tables import print_json
     from tailwise.data.describe import describe
 
-    found = describe(_read(data, words), words.groups)
+    manifest = _read(data, words)
+    found = describe(manifest, words.groups, look(manifest))
     as_typed = _as_typed(data, words)
     if json:
         print_json(_named(found.to_dict(), as_typed))
@@ -50,7 +54,7 @@ def _read(data: str, words: DataWords) -> Manifest:
     """Read, and do only what the words ask for; a tail is cut from the training images that the other commands would have."""
     from tailwise.data import check_trainable, read, split, thin
 
-    manifest = read(data, root=words.root, columns=words.columns)
+    manifest = read(data, root=words.root, columns=words.columns, format=words.format)
     if words.split is not None or (words.tail is not None and manifest.splits == ("train",)):
         manifest = split(manifest, words.split, words.split_seed)
     if words.tail is not None:
@@ -76,17 +80,24 @@ def _print(found: Description, as_typed: str) -> None:
     from tailwise.cli.tables import say
     from tailwise.data.advice import name_data
 
-    what = "images" if found.kind == "images" else "rows of features"
-    say(f"{found.name}: {found.images:,} {what} of {len(found.classes):,} classes")
+    what = "rows of features" if found.kind == "features" else found.kind
+    of_task = {"classification": "classes", "multi-label": "classes, several an image", "regression": "bins of a real target"}[found.task]
+    say(f"{found.name}: {found.images:,} {what} of {len(found.classes):,} {of_task}")
     for line in found.provenance:
         say(f"  {line}")
     say("")
     _print_facts(_facts(found))
+    if found.tables:
+        say("")
+        _print_tables(found)
     say("")
     _print_groups(found)
     say("")
     _print_curve(found)
     say("")
+    if found.findings:
+        _print_findings(found.findings)
+        say("")
     say("Advice:" if found.advice else "No advice: nothing stands out.")
     for advice in found.advice:
         _print_point(f"{advice.says} {advice.because}", advice.command and name_data(advice.command, as_typed))
@@ -118,9 +129,15 @@ def _facts(found: Description) -> Iterable[tuple[str, str]]:
         yield "", f"none yet: commands that train would make {sizes}; the numbers below are of all images"
     if found.generated:
         yield "generated", f"{found.generated:,} images, counted in no class below"
+    if found.unlabelled:
+        yield "unlabelled", f"{found.unlabelled:,} {found.kind}, counted in no class below"
     yield "imbalance", _imbalance(found)
+    if found.gini is not None:
+        yield "", f"Gini {found.gini:.3f}{_shares(found)}"
     yield "largest", _listed(found.largest)
     yield "smallest", _listed(found.smallest)
+    yield from _level_facts(found.levels)
+    yield from _domain_facts(found.domains)
     if found.files is not None:
         yield from _file_facts(found.files)
     for name, array in found.arrays.items():
@@ -136,8 +153,34 @@ def _imbalance(found: Description) -> str:
     return f"ratio {found.imbalance_ratio:,.4g} ({most:,} : {least:,} training images){left_out}"
 
 
+def _shares(found: Description) -> str:
+    """Say how much the largest classes have, where there are enough for a hundredth or a tenth to be some."""
+    assert found.shares is not None
+    parts = [(100, "1 %"), (10, "10 %")]
+    said = [
+        f"{100 * share:.1f} % in the largest {part}"
+        for share, (least, part) in zip(found.shares, parts, strict=True)
+        if len(found.classes) >= least
+    ]
+    return f"; of the images {' and '.join(said)} of the classes" if said else ""
+
+
 def _listed(classes: Sequence[ClassSize]) -> str:
     return ", ".join(f"{_cut(one.name)} {one.train:,}" for one in classes)
+
+
+def _level_facts(levels: Iterable[LevelSize]) -> Iterable[tuple[str, str]]:
+    for level in levels:
+        ratio = "" if level.imbalance_ratio is None else f", ratio {level.imbalance_ratio:,.4g}"
+        unknown = f"; unknown of {level.unknown:,} classes" if level.unknown else ""
+        ends = [", ".join(f"{_cut(name)} {n:,}" for name, n in end) for end in (level.largest, level.smallest)]
+        yield level.name, f"{level.groups:,}{ratio}{unknown}; largest {ends[0]}" + (f"; smallest {ends[1]}" if level.groups > 1 else "")
+
+
+def _domain_facts(domains: Iterable[DomainSize]) -> Iterable[tuple[str, str]]:
+    for domain in domains:
+        empty = f"; none of {len(domain.empty):,}: {', '.join(map(_cut, domain.empty[:5]))}" if domain.empty else ""
+        yield f"domain {_cut(domain.name)}", f"{domain.train:,} training images, {domain.largest:,} to {domain.smallest:,} a class{empty}"
 
 
 def _file_facts(files: Headers) -> Iterable[tuple[str, str]]:
@@ -157,6 +200,34 @@ def _tally(numbers: Mapping[str, int]) -> str:
 
 def _spread(spread: Spread) -> str:
     return f"{spread.smallest:,} / {spread.median:,} / {spread.largest:,}"
+
+
+def _print_tables(found: Description) -> None:
+    """Print what the source holds: each table with its number of records and its first one."""
+    from tailwise.cli.tables import say
+
+    say(f"Tables of the source ({found.format}), each with its first record:")
+    for table in found.tables:
+        say(f"  {table.name}: {table.records:,}")
+        if table.first is not None:
+            say(f"    {_record(table.first)}")
+
+
+def _record(first: Mapping[str, Any]) -> str:
+    """Write a record on one line; a long value, such as an outline, by its beginning."""
+    said = []
+    for name, value in first.items():
+        text = " ".join(str(value).split())
+        said.append(f"{name}={text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + '…'}")
+    return ", ".join(said)
+
+
+def _print_findings(findings: Sequence[Finding]) -> None:
+    from tailwise.cli.tables import say
+
+    say("Findings:")
+    for finding in findings:
+        _print_point(f"{finding.severity}: {finding.says}", None)
 
 
 def _print_groups(found: Description) -> None:

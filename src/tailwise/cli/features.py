@@ -17,6 +17,7 @@ def features(
     size: int | None = None,
     root: Path | None = None,
     columns: str | None = None,
+    format: str | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     out: Path | None = None,
     force: bool = False,
@@ -36,6 +37,8 @@ def features(
         Folder that a table's paths are relative to, or where the images of a saved manifest are now.
     columns
         Names of a table's columns where they are not recognised, as in path=file,label=species.
+    format
+        What DATA is, where it is not to be recognised: coco, list, table, ... (an unknown name lists all).
     device
         Where to compute.
     out
@@ -53,7 +56,7 @@ def features(
 
     bar, seen = image_progress("features of images")
     with bar:
-        made = write_features(data, net, size, root, columns, device, out, seen, force)
+        made = write_features(data, net, size, root, columns, format, device, out, seen, force)
     if json:
         print_json({**made.record, "folder": str(made.folder)})
         return

@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from tailwise.data.readers.parquet import read_parquet
     from tailwise.data.sources import read
     from tailwise.data.splits import split
+    from tailwise.data.storage import Scanned, scan_manifest
     from tailwise.data.tails import thin
-    from tailwise.data.trainable import check_trainable
-    from tailwise.data.writers.folder import write_folder
+    from tailwise.data.trainable import check_sound, check_trainable, labelled, weigh_generated
+    from tailwise.data.writers.writing import write_folder
 
 _HOMES = {
     "IMAGE_SUFFIXES": "images",
@@ -57,9 +58,14 @@ _HOMES = {
     "NAMES": "names",
     "read": "sources",
     "split": "splits",
+    "Scanned": "storage",
+    "scan_manifest": "storage",
     "thin": "tails",
+    "check_sound": "trainable",
     "check_trainable": "trainable",
-    "write_folder": "writers.folder",
+    "labelled": "trainable",
+    "weigh_generated": "trainable",
+    "write_folder": "writers.writing",
 }
 
 __all__ = [
@@ -67,10 +73,13 @@ __all__ = [
     "NAMES",
     "Fold",
     "Manifest",
+    "Scanned",
     "Survey",
+    "check_sound",
     "check_trainable",
     "deal",
     "from_arrays",
+    "labelled",
     "profile_counts",
     "read",
     "read_delimited",
@@ -82,10 +91,12 @@ __all__ = [
     "read_object",
     "read_parquet",
     "read_pixels",
+    "scan_manifest",
     "split",
     "survey",
     "take_fold",
     "thin",
+    "weigh_generated",
     "write_folder",
 ]
 

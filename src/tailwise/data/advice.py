@@ -44,11 +44,14 @@ class Advice:
 
 def advise(found: Description) -> tuple[Advice, ...]:
     """Give what follows from a description, the gravest first."""
-    return tuple(advice for rule in _RULES if (advice := rule(found)) is not None)
+    rules = _RULES if _can_train(found) else _RULES_OF_ALL
+    return tuple(advice for rule in rules if (advice := rule(found)) is not None)
 
 
 def next_commands(found: Description) -> tuple[str, ...]:
     """Give useful commands for a set, `DATA` in its place."""
+    if not _can_train(found):
+        return (f"tailwise check {DATA}",)
     drop = " --empty-classes drop" if found.empty_classes else ""
     has_tests = found.default_split is None or "test" in found.default_split
     command = f"tailwise compare {DATA}{drop}{'' if has_tests else ' --split 50/10/40'}"
@@ -62,6 +65,16 @@ def name_data(command: str, data: str) -> str:
     "tailwise compare 'my photos' --seeds 5"
     """
     return " ".join(data if word == DATA else word for word in command.split(" "))
+
+
+def _alone(found: Description) -> Advice | None:
+    if found.has_files:
+        return None
+    return Advice(
+        "images-not-found",
+        "The images are not where the list says.",
+        "Lists alone can be counted, split, thinned and written as lists; training needs --root with the folder that the paths start from.",
+    )
 
 
 def _unreadable(found: Description) -> Advice | None:
@@ -258,6 +271,14 @@ _RULES: Sequence[Callable[[Description], Advice | None]] = (
     _large,
     _mixed_colour,
 )
+
+
+_RULES_OF_ALL: Sequence[Callable[[Description], Advice | None]] = (_alone, _unreadable)
+"""What holds of sets, too, that nothing here trains on."""
+
+
+def _can_train(found: Description) -> bool:
+    return found.has_files and found.task == "classification" and found.kind != "videos"
 
 
 def _short_side(found: Description) -> int | None:

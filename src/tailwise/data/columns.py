@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -15,7 +16,20 @@ SOURCES = ("real", "generated")
 
 REQUIRED: dict[str, pl.DataType] = {"id": pl.String(), "label": pl.Int32(), "split": pl.String()}
 LOCATION: dict[str, pl.DataType] = {"path": pl.String(), "container": pl.String(), "row": pl.Int64()}
-OPTIONAL: dict[str, pl.DataType] = {"weight": pl.Float64(), "source": pl.String(), "content": pl.String()}
+OPTIONAL: dict[str, pl.DataType] = {
+    "weight": pl.Float64(),
+    "source": pl.String(),
+    "content": pl.String(),
+    "targets": pl.List(pl.Int32()),
+    "value": pl.Float64(),
+    "domain": pl.String(),
+    "frames": pl.Int32(),
+}
+
+LEVELS = ("kingdom", "phylum", "class", "order", "family", "genus", "supercategory", "superclass")
+"""Columns of a class table that put classes together, coarse ones first."""
+
+Task = Literal["classification", "multi-label", "regression"]
 
 _ORDER = ("id", "path", "container", "row", "label", "split")
 
@@ -44,6 +58,8 @@ def _cast(column: pl.Series, wanted: pl.DataType, name: str) -> pl.Series:
     dtype = column.dtype
     if wanted == pl.String():
         is_fit = dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null)
+    elif isinstance(wanted, pl.List):
+        is_fit = isinstance(dtype, pl.List) and (dtype.inner.is_integer() or dtype.inner == pl.Null)
     elif wanted.is_integer():
         is_fit = dtype.is_integer() or dtype == pl.Null
     else:
@@ -66,6 +82,19 @@ def check_classes(classes: Sequence[str], name: str) -> None:
         raise BadData(f"classes of manifest {name!r} name {first_five(twice)} twice; give each class its own name")
 
 
+def check_class_table(table: pl.DataFrame | None, classes: Sequence[str], name: str) -> None:
+    """Refuse a table of the classes that has not one row a class, or holds anything but text."""
+    if table is None:
+        return
+    if table.height != len(classes):
+        raise BadData(f"the class table of manifest {name!r} has {table.height:,} rows for {len(classes):,} classes; give one a class")
+    other = [column for column, dtype in table.schema.items() if dtype != pl.String]
+    if other:
+        raise BadData(
+            f"column {other[0]!r} of the class table of manifest {name!r} holds {table[other[0]].dtype}, expected text; convert it"
+        )
+
+
 def check_rows(rows: pl.DataFrame, classes: Sequence[str], arrays: Mapping[str, np.ndarray], name: str) -> None:
     """Refuse the first kind of wrong value, with all its rows counted and the first five named.
 
@@ -80,7 +109,7 @@ def check_rows(rows: pl.DataFrame, classes: Sequence[str], arrays: Mapping[str, 
         (col("id").is_null() | (col("id") == ""), "have no id", "give every row an id"),
         (col("id").is_duplicated(), "have an id that another row has", "ids must be unique"),
         (
-            col("label").is_null() | ~col("label").is_between(0, len(classes) - 1),
+            col("label").is_not_null() & ~col("label").is_between(0, len(classes) - 1),
             f"have a label outside 0..{len(classes) - 1}",
             f"there are {len(classes)} classes; correct the labels or name the classes",
         ),
@@ -93,6 +122,13 @@ def check_rows(rows: pl.DataFrame, classes: Sequence[str], arrays: Mapping[str, 
     if "source" in rows.columns:
         unfit = col("source").is_not_null() & ~col("source").is_in(SOURCES)
         rules.append((unfit, "have an unknown source", "use real or generated"))
+    if "targets" in rows.columns:
+        outside = col("targets").list.eval((pl.element() < 0) | (pl.element() >= len(classes))).list.any()
+        rules.append((outside, f"have a target outside 0..{len(classes) - 1}", "correct the targets or name the classes"))
+        rules.append((col("targets").list.len() != col("targets").list.n_unique(), "have a target twice", "name each once"))
+        rules.append((col("label").is_not_null(), "have a label beside targets", "leave the label of a multi-label set empty"))
+    if "value" in rows.columns:
+        rules.append((col("value").is_not_null() & ~col("value").is_finite(), "have a value that is not finite", "leave these rows out"))
     for unfit, what, remedy in rules:
         found = rows.filter(unfit)
         if found.height:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tailwise.errors import BadData
 
-Kind = Literal["images", "features"]
+Kind = Literal["images", "features", "videos"]
 
 # The name becomes a file name when a manifest is saved.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")

@@ -22,6 +22,9 @@ DIGEST_BYTES = 16  # 128 bits: no two images of a set of any size that can be st
 _CACHE_FILE = "content.sealed"  # a line with the hash of what follows, then Parquet
 _CACHE_SCHEMA = {"file": pl.String(), "size": pl.Int64(), "mtime_ns": pl.Int64(), "content": pl.String()}
 _FILE_KEY = ["file", "size", "mtime_ns"]
+_AT_ONCE = 1 << 20
+"""Rows whose texts are joined at a time, so that ten million rows need no copy of themselves."""
+
 _LOG = logging.getLogger("tailwise")
 
 
@@ -117,11 +120,13 @@ def _seal(table: bytes) -> bytes:
 
 
 def content_of(rows: pl.DataFrame, root: Path | None, arrays: Mapping[str, np.ndarray], cache: Path | None) -> pl.Series:
-    """Give the content hash of every row, hashing only rows that have none yet."""
+    """Give the content hash of every row, hashing only rows that have none yet; `path:` and the path where there is no root."""
     content = np.array(rows["content"].to_list() if "content" in rows.columns else [None] * rows.height, dtype=object)
     missing = np.array([value is None for value in content])
     in_files = rows["path"].is_not_null().to_numpy() & missing
-    if in_files.any():
+    if in_files.any() and root is None:
+        content[in_files] = ("path:" + rows["path"].filter(pl.Series(in_files))).to_list()
+    elif in_files.any():
         base = os.path.abspath(root or ".")
         content[in_files] = hash_files([os.path.join(base, p) for p in rows["path"].filter(pl.Series(in_files))], cache)
     for name, array in arrays.items():
@@ -141,7 +146,7 @@ def check_files(rows: pl.DataFrame, root: Path | None, cache: Path) -> None:
         BadData: files that have changed or are missing; all are counted, five named.
     """
     in_files = rows.filter(pl.col("path").is_not_null())
-    if in_files.is_empty():
+    if in_files.is_empty() or root is None:
         return
     base = os.path.abspath(root or ".")
     expected = pl.coalesce(WRITTEN, "content") if WRITTEN in rows.columns else pl.col("content")
@@ -153,7 +158,7 @@ def check_files(rows: pl.DataFrame, root: Path | None, cache: Path) -> None:
 
 
 def identity_of(rows: pl.DataFrame, classes: Sequence[str]) -> str:
-    """Hash canonical rows: id, content, label, split, weight, source, sorted by id, and the class names.
+    """Hash canonical rows: id, content, label, split, weight, source, sorted by id, and the class names; targets and values, if any.
 
     A missing weight is 1 and a missing source `real`, so that a column that says only this changes nothing. Where images lie,
     what the set is called and how it was made are no part of it.
@@ -163,13 +168,20 @@ def identity_of(rows: pl.DataFrame, classes: Sequence[str]) -> str:
     """
     weight = pl.col("weight") if "weight" in rows.columns else pl.lit(1.0)
     source = pl.col("source").fill_null("real") if "source" in rows.columns else pl.lit("real")
-    table = rows.select("id", "content", "label", "split", weight.alias("weight"), source.alias("source")).sort("id")
+    others = []
+    if "targets" in rows.columns:
+        others.append(pl.col("targets").list.sort().cast(pl.List(pl.String)).list.join(" ").fill_null("unknown"))
+    if "value" in rows.columns:
+        others.append(pl.col("value").cast(pl.String).fill_null("unknown"))
+    label = pl.col("label").fill_null(-1)
+    table = rows.select("id", "content", label, "split", weight.alias("weight"), source.alias("source"), *others).sort("id")
     digest = hashlib.sha256(json.dumps(list(classes)).encode())
     for column in table.iter_columns():
         if column.dtype == pl.String:
             # Lengths first: without them ("ab", "c") and ("a", "bc") would be the same bytes.
             digest.update(column.str.len_bytes().to_numpy().astype("<i8").tobytes())
-            digest.update("".join(column.to_list()).encode())
+            for start in range(0, len(column), _AT_ONCE):
+                digest.update(column.slice(start, _AT_ONCE).str.join("").item().encode())
         else:
             values = column.to_numpy() + 0  # + 0 makes -0.0 the same as 0.0
             digest.update(values.astype("<f8").tobytes())

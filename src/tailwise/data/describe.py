@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,16 +11,18 @@ import numpy as np
 import polars as pl
 
 from tailwise.counts import ClassCounts
+from tailwise.data.columns import LEVELS, Task
 from tailwise.data.containers import Kind
 from tailwise.data.headers import Headers, read_headers
 from tailwise.data.manifest import Manifest
+from tailwise.data.origin import SEVERITIES, Finding, SourceTable
 from tailwise.data.splits import split
 from tailwise.groups import Groups, by_counts, make_groups
 
 if TYPE_CHECKING:
     from tailwise.data.advice import Advice
 
-SCHEMA = "tailwise.exploration/1"
+SCHEMA = "tailwise.exploration/2"
 EXTREMES = 5
 CURVE_BINS = 20
 
@@ -79,6 +81,46 @@ class CurveBin:
 
 
 @dataclass(frozen=True)
+class LevelSize:
+    """A level of the classes' hierarchy, such as the family.
+
+    Attributes:
+        name: of the level.
+        groups: different values.
+        imbalance_ratio: largest over smallest number of training images among those that have some; None without any.
+        largest: the five values with most training images, and how many; most first, among equals by name.
+        smallest: the five with fewest, but some.
+        unknown: classes without a value.
+    """
+
+    name: str
+    groups: int
+    imbalance_ratio: float | None
+    largest: tuple[tuple[str, int], ...]
+    smallest: tuple[tuple[str, int], ...]
+    unknown: int
+
+
+@dataclass(frozen=True)
+class DomainSize:
+    """A domain of a set that has some: its training images, and what they look like a class.
+
+    Attributes:
+        name: of the domain.
+        train: training images.
+        largest: most training images of a class.
+        smallest: fewest of a class that has some.
+        empty: names of the classes that it has no training images of.
+    """
+
+    name: str
+    train: int
+    largest: int
+    smallest: int
+    empty: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ArrayShape:
     """An array in memory: its shape, images first, and its dtype."""
 
@@ -92,18 +134,28 @@ class Description:
 
     Attributes:
         name: of the set.
-        kind: `images` or `features`.
+        kind: `images`, `features` or `videos`.
+        task: `classification`, `multi-label` or `regression`, whose classes are bins.
+        format: what was read, as `--format` takes it; empty of a manifest.
+        has_files: whether the images are there; False of a list that stands alone.
         images: rows in all, generated ones included.
         generated: of these, generated; they are in no other number but `splits`.
+        unlabelled: real rows without a label; they are in no other number but `splits`.
         splits: train, val, test -> rows, those that there are.
         default_split: what the commands that train would make of a set without splits, split -> rows; None where there are splits.
         classes: every class in label order.
         imbalance_ratio: largest over smallest number of training images among the classes that have some; None without any.
+        gini: Gini's coefficient of the training images a class, 0 to (C - 1) / C, empty classes included; None without any.
+        shares: of all training images, the share in the largest hundredth of the classes and in the largest tenth (rounded up).
         empty_classes: names of the classes without training images.
         by_counts: groups by the field's thresholds.
         groups: groups that tables would show.
         curve: the classes sorted by training images, in at most 20 bins of equally many classes, but for one.
         test_images: (classes,) test images a class, after the default split where there is none.
+        levels: of the classes' hierarchy, coarse ones first.
+        domains: where the set has some.
+        tables: of the source, with the first record of each.
+        findings: what does not fit together, the gravest first.
         files: what the headers say, where images are files.
         arrays: name -> shape and dtype, where they are in memory.
         provenance: where the set came from.
@@ -111,17 +163,27 @@ class Description:
 
     name: str
     kind: Kind
+    task: Task
+    format: str
+    has_files: bool
     images: int
     generated: int
+    unlabelled: int
     splits: Mapping[str, int]
     default_split: Mapping[str, int] | None
     classes: tuple[ClassSize, ...]
     imbalance_ratio: float | None
+    gini: float | None
+    shares: tuple[float, float] | None
     empty_classes: tuple[str, ...]
     by_counts: Grouping
     groups: Grouping
     curve: tuple[CurveBin, ...]
     test_images: tuple[int, ...]
+    levels: tuple[LevelSize, ...]
+    domains: tuple[DomainSize, ...]
+    tables: tuple[SourceTable, ...]
+    findings: tuple[Finding, ...]
     files: Headers | None
     arrays: Mapping[str, ArrayShape]
     provenance: tuple[str, ...]
@@ -168,7 +230,7 @@ class Description:
         }
 
     def __repr__(self) -> str:
-        what = "images" if self.kind == "images" else "feature rows"
+        what = "feature rows" if self.kind == "features" else self.kind
         ratio = "no training images" if self.imbalance_ratio is None else f"imbalance ratio {self.imbalance_ratio:.4g}"
         sizes = ", ".join(f"{name} {rows:,}" for name, rows in self.splits.items())
         topics = ", ".join(found.topic for found in self.advice) or "none"
@@ -178,7 +240,7 @@ class Description:
         return _to_markdown(self)
 
 
-def describe(manifest: Manifest, groups: str | None = None) -> Description:
+def describe(manifest: Manifest, groups: str | None = None, findings: Sequence[Finding] | None = None) -> Description:
     """Say what is in a set: counts, splits, groups, sizes and kinds of images from headers alone, and advice.
 
     Nothing is decoded, split or written. Of more than 20,000 image files the headers of 5,000 are read, at even steps.
@@ -186,6 +248,7 @@ def describe(manifest: Manifest, groups: str | None = None) -> Description:
     Args:
         manifest: any set; where it has no splits, all of its rows are training rows.
         groups: scheme of the groups that tables would show, or None for the default.
+        findings: what was found about the set; None for what its reader found.
 
     Raises:
         BadData: not one of the image files can be read.
@@ -195,7 +258,9 @@ def describe(manifest: Manifest, groups: str | None = None) -> Description:
     >>> describe(read("digits"))
     Description of 'digits': 1,797 images, 10 classes, imbalance ratio 1.052; train 1,797; advice: balanced, tiny-images
     """
-    planned = split(manifest) if manifest.splits == ("train",) and not manifest.has_generated else manifest
+    is_whole = manifest.splits == ("train",) and not manifest.has_generated and manifest.task == "classification"
+    planned = split(manifest) if is_whole else manifest
+    given = manifest.origin.findings if findings is None else findings
     counts = manifest.counts("train")
     ratio = ClassCounts(counts).imbalance_ratio
     per_class = zip(manifest.classes, counts, manifest.counts("val"), manifest.counts("test"), strict=True)
@@ -204,16 +269,26 @@ def describe(manifest: Manifest, groups: str | None = None) -> Description:
         name=manifest.name,
         kind=manifest.kind,
         images=manifest.rows.height,
-        generated=manifest.rows.height - sum(found.train + found.val + found.test for found in classes),
+        task=manifest.task,
+        format=manifest.origin.format,
+        has_files=manifest.has_files,
+        generated=manifest.generated,
+        unlabelled=manifest.unlabelled,
         splits=_sizes(manifest),
         default_split=None if planned is manifest else _sizes(planned),
         classes=classes,
         imbalance_ratio=None if np.isnan(ratio) else ratio,
+        gini=None if np.isnan(ratio) else ClassCounts(counts).gini,
+        shares=None if np.isnan(ratio) else (_share(counts, 100), _share(counts, 10)),
         empty_classes=tuple(found.name for found in classes if not found.train),
         by_counts=_grouping(by_counts(counts), counts),
         groups=_grouping(make_groups(counts, groups), counts),
         curve=_curve(counts),
         test_images=planned.counts("test"),
+        levels=tuple(_levels(manifest, counts)),
+        domains=tuple(_domains(manifest)),
+        tables=manifest.origin.tables,
+        findings=tuple(sorted(given, key=lambda found: SEVERITIES.index(found.severity))),
         files=_headers(manifest),
         arrays={name: ArrayShape(array.shape, str(array.dtype)) for name, array in manifest.arrays.items()},
         provenance=manifest.provenance,
@@ -241,9 +316,41 @@ def _curve(counts: Sequence[int]) -> tuple[CurveBin, ...]:
     )
 
 
+def _share(counts: Sequence[int], part: int) -> float:
+    """Give the share of all images in the largest 1/part of the classes, rounded up to whole classes."""
+    falling = sorted(counts, reverse=True)
+    return sum(falling[: -(-len(falling) // part)]) / sum(falling)
+
+
+def _levels(manifest: Manifest, counts: Sequence[int]) -> Iterator[LevelSize]:
+    table = manifest.class_table
+    for level in () if table is None else [name for name in LEVELS if name in table.columns]:
+        assert table is not None
+        sizes = table.select(pl.col(level).alias("name")).with_columns(pl.Series("train", counts, dtype=pl.Int64))
+        known = sizes.drop_nulls("name").group_by("name").agg(pl.col("train").sum())
+        some = known.filter(pl.col("train") > 0)
+        falling = list(some.sort(["train", "name"], descending=[True, False]).iter_rows())
+        rising = list(some.sort(["train", "name"]).iter_rows())
+        ratio = falling[0][1] / rising[0][1] if falling else None
+        yield LevelSize(level, known.height, ratio, tuple(falling[:EXTREMES]), tuple(rising[:EXTREMES]), sizes["name"].null_count())
+
+
+def _domains(manifest: Manifest) -> Iterator[DomainSize]:
+    if "domain" not in manifest.rows.columns:
+        return
+    from tailwise.data.cells import cell_counts
+
+    for (domain,), cells in cell_counts(manifest).group_by(["domain"], maintain_order=True):
+        images = cells["images"].to_list()
+        some = [n for n in images if n]
+        empty = tuple(manifest.classes[label] for label in cells.filter(pl.col("images") == 0)["label"])
+        yield DomainSize(str(domain), sum(images), max(some, default=0), min(some, default=0), empty)
+
+
 def _headers(manifest: Manifest) -> Headers | None:
     paths = manifest.rows.filter(pl.col("path").is_not_null())["path"].to_list()
-    return read_headers(manifest.root or Path(), paths) if paths else None
+    is_there = manifest.has_files and manifest.kind == "images" and bool(paths)
+    return read_headers(manifest.root or Path(), paths) if is_there else None
 
 
 def _to_markdown(found: Description) -> str:

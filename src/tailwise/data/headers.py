@@ -118,12 +118,22 @@ def _header(root: Path, path: str) -> tuple[int, int, str, str] | str:
     file = os.path.join(root, path)
     try:
         width, height, mode = read_header(file)
-        with open(file, "rb") as opened:
-            start = opened.read(4)
+        form = read_form(file)
     except (BadData, OSError) as error:
         return str(error)
-    form = next((name for magic, name in _FORMATS if start.startswith(magic)), "other")
-    return width, height, form, "16-bit grey" if mode.startswith("I") else _KINDS.get(mode, mode)
+    return width, height, form, kind_of_pixels(mode)
+
+
+def read_form(file: str) -> str:
+    """Tell an image file's format by its first bytes: JPEG, PNG, WebP, BMP, GIF, TIFF, PNM or other."""
+    with open(file, "rb") as opened:
+        start = opened.read(4)
+    return next((name for magic, name in _FORMATS if start.startswith(magic)), "other")
+
+
+def kind_of_pixels(mode: str) -> str:
+    """Give a Pillow mode in words: grey, colour, palette, CMYK, 16-bit grey ..."""
+    return "16-bit grey" if mode.startswith("I") else _KINDS.get(mode, mode)
 
 
 def _spread(pixels: Sequence[int]) -> Spread:

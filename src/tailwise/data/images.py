@@ -6,6 +6,7 @@ Needs Pillow and NumPy, nothing else, so that worker processes can use it withou
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -43,6 +44,23 @@ _UPRIGHT = {
 _TOGETHER = 64
 """Headers that a thread reads at a time: handing over a file costs more than a header that the system has in memory."""
 
+_UNREAD = (
+    (rb"(?s)....ftypcrx|II[RU]\0|IIR[OS]|MMOR|FUJIFILMCCD-RAW|FOVb", "RAW"),
+    (rb"(?s)....ftypavi[fs]", "AVIF"),
+    (rb"(?s)....ftyp(hei|hev|mif1|msf1)", "HEIC"),
+    (rb"\xff\x0a|\0\0\0\x0cJXL ", "JPEG XL"),
+    (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", "JPEG 2000"),
+    (rb"8BPS", "PSD"),
+    (rb"%!PS", "PostScript"),
+    (rb"%PDF", "PDF"),
+)
+"""How files begin that hold pictures in a format that is not read here."""
+
+_LOOKED_AT = 1024
+_CANON = 8, b"CR"
+_PAGE_KIND, _PAGES_BELOW, _DNG_VERSION = 254, 330, 50706
+"""Numbers of TIFF tags."""
+
 FilePath = str | os.PathLike[str]
 
 
@@ -62,6 +80,21 @@ def read_header(path: FilePath) -> tuple[int, int, str]:
         raise _refusal(path, broken) from broken
 
 
+def count_pictures(path: FilePath) -> int:
+    """Count the pictures of a file: frames of an animation, pages of a TIFF; 1 where there is one, or where nobody can tell.
+
+    Raises:
+        BadData: as `read_header`.
+    """
+    try:
+        with _open(path) as image:
+            return int(getattr(image, "n_frames", 1))
+    except _Broken as broken:
+        raise _refusal(path, broken) from broken
+    except Exception:  # frames are found by going through the file, which may be damaged: decoding it says so
+        return 1
+
+
 def _refusal(path: FilePath, broken: _Broken) -> BadData:
     return BadData(f"{os.fspath(path)}: {broken}; repair or remove the file")
 
@@ -78,8 +111,7 @@ def _open(path: FilePath) -> Image.Image:
     try:
         image = Image.open(path, formats=_FORMATS)
     except UnidentifiedImageError as error:
-        is_empty = os.path.getsize(path) == 0
-        raise _Broken("an empty file" if is_empty else "not an image of a known format") from error
+        raise _Broken(_what_instead(path)) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _Broken(f"more than {MAX_PIXELS:,} pixels") from error
     except OSError as error:
@@ -90,7 +122,37 @@ def _open(path: FilePath) -> Image.Image:
     if width * height > MAX_PIXELS:
         image.close()
         raise _Broken(f"{width} x {height} is more than {MAX_PIXELS:,} pixels")
+    if image.format == "TIFF" and _is_preview(image):
+        image.close()
+        raise _Broken("format RAW is not read here")
     return image
+
+
+def _what_instead(path: FilePath) -> str:
+    """Say what a file is that is none of our images, by its first bytes."""
+    with open(path, "rb") as file:
+        start = file.read(_LOOKED_AT)
+    if not start:
+        return "an empty file"
+    unread = next((name for pattern, name in _UNREAD if re.match(pattern, start)), None)
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    what = ""
+    if text.startswith((b"<!doctype html", b"<html")):
+        what = " (a web page)"
+    elif text.startswith(b"<") and b"<svg" in text:
+        unread = "SVG"
+    elif text.startswith(b"version https://git-lfs"):
+        what = " (a Git-LFS pointer: `git lfs pull` fetches the file)"
+    return f"format {unread} is not read here" if unread else f"not an image of a known format{what}"
+
+
+def _is_preview(image: Any) -> bool:
+    """Tell a camera's RAW file, which begins as a TIFF of a small preview: Canon's mark, DNG's tag, or a page that has others below it."""
+    image.fp.seek(_CANON[0])
+    tags = image.tag_v2
+    kind = tags.get(_PAGE_KIND, 0)
+    is_reduced = isinstance(kind, int) and kind & 1 == 1
+    return image.fp.read(2) == _CANON[1] or _DNG_VERSION in tags or (is_reduced and _PAGES_BELOW in tags)
 
 
 def _first_line(error: BaseException) -> str:
@@ -188,6 +250,9 @@ def _flat(image: Image.Image, mode: str) -> Image.Image:
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 0xFFFF:
             raise _Broken("pixels of more than 16 bits, expected 8 or 16")
+        clear = image.info.get("transparency")  # one value of the 16 bits that is to be seen through
+        if isinstance(clear, int):
+            values = np.where(values == clear, 0xFFFF, values)
         image = Image.fromarray((values >> 8).astype(np.uint8))
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")

@@ -12,10 +12,11 @@ import numpy as np
 import polars as pl
 
 from tailwise.counts import ClassCounts
-from tailwise.data.columns import SPLITS, check_classes, check_rows, conform
+from tailwise.data.columns import SPLITS, Task, check_class_table, check_classes, check_rows, conform
 from tailwise.data.containers import Kind, kind_of, read_only
 from tailwise.data.content import check_files, content_of, identity_of
-from tailwise.errors import BadData, BadValue
+from tailwise.data.origin import Origin
+from tailwise.errors import BadValue
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -29,12 +30,19 @@ class Manifest:
         rows: one row an image, in any order. `id` (String, unique); where it is: `path` (String, relative to `root`, with `/`), or
             `container` (String, key of `arrays`) and `row` (Int64); `label` (Int32); `split` (String: train, val or test).
             Optional: `weight` (Float64 >= 0, 1 when absent), `source` (real or generated, real when absent), `content` (String,
-            hash of the bytes). Other columns are kept and are no part of the identity.
+            hash of the bytes). A label may be missing (an unlabelled test image). Of other tasks: `targets` (List(Int32): the labels of a
+            multi-label set, whose `label` is empty; no list where they are unknown) or `value` (Float64: a real target, whose bin is
+            `label`). `domain` (String) and `frames` (Int32, of videos) where there are any. Other columns are kept and, like these two,
+            are no part of the identity.
         classes: class names in label order; a class may be without images.
-        root: the folder that paths are relative to; None when there are none.
+        root: the folder that paths are relative to; None when there are no paths, or none of the files is there: a list alone can be
+            counted, split, thinned and written as a list, but not trained on.
         arrays: name -> uint8 (N, H, W) or (N, H, W, C) images, or float32 (N, D) features; kept as read-only views.
         name: what to call the set in tables.
         provenance: a line for each thing done: read from, split, thinned.
+        class_table: (C rows, in label order) what is known of the classes beside their names, all String: `class_id` (what the source
+            calls the class, for submissions) and levels such as `family` and `genus`; None where there is nothing.
+        origin: what the reader saw: format, tables, findings. Not saved.
 
     Raises:
         BadData: a column, value, class name or array is not what it should be; one line, with the ids of the first five rows.
@@ -50,6 +58,8 @@ class Manifest:
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     name: str = "data"
     provenance: tuple[str, ...] = ()
+    class_table: pl.DataFrame | None = None
+    origin: Origin = Origin()
 
     def __post_init__(self) -> None:
         put = object.__setattr__  # the class is frozen for everyone else
@@ -62,13 +72,24 @@ class Manifest:
         has_paths = bool(self.rows["path"].is_not_null().any())
         put(self, "_kind", kind_of(self.arrays, has_paths, self.name))
         check_rows(self.rows, self.classes, self.arrays, self.name)
-        if has_paths and self.root is None:
-            raise BadData(f"manifest {self.name!r} has paths but no root; give the folder that they are relative to")
+        check_class_table(self.class_table, self.classes, self.name)
 
     @property
     def kind(self) -> Kind:
-        """What a row is: `images` or `features`."""
-        return self._kind  # type: ignore[attr-defined]
+        """What a row is: `images`, `features` or `videos`."""
+        return "videos" if "frames" in self.rows.columns else self._kind  # type: ignore[attr-defined]
+
+    @property
+    def task(self) -> Task:
+        """What a row's target is: one class, several (`multi-label`), or a number (`regression`)."""
+        if "targets" in self.rows.columns:
+            return "multi-label"
+        return "regression" if "value" in self.rows.columns else "classification"
+
+    @property
+    def has_files(self) -> bool:
+        """Whether what the rows speak of is there; False of a list whose images were not found."""
+        return self.root is not None or self.rows["path"].null_count() == self.rows.height
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -77,8 +98,13 @@ class Manifest:
         return tuple(split for split in SPLITS if split in present)
 
     def counts(self, split: str = "train") -> tuple[int, ...]:
-        """Count the real images of a split, one number a class in label order; generated ones are never counted here."""
-        labels = self._real.filter(pl.col("split") == _known(split))["label"].to_numpy()
+        """Count the real images of a split, one number a class in label order; generated ones are never counted here.
+
+        An image of a multi-label set counts once for each of its classes; images without a label count nowhere.
+        """
+        rows = self._real.filter(pl.col("split") == _known(split))
+        found = rows["targets"].explode() if self.task == "multi-label" else rows["label"]
+        labels = found.drop_nulls().to_numpy()
         return tuple(int(n) for n in np.bincount(labels, minlength=len(self.classes)))
 
     @property
@@ -90,7 +116,17 @@ class Manifest:
     @property
     def has_generated(self) -> bool:
         """Whether some rows are generated images."""
-        return self._real.height < self.rows.height
+        return self.generated > 0
+
+    @property
+    def generated(self) -> int:
+        """Number of rows that are generated images."""
+        return self.rows.height - self._real.height
+
+    @property
+    def unlabelled(self) -> int:
+        """Number of real rows without a label; of a multi-label set, those whose labels are unknown."""
+        return int(self._real["targets" if self.task == "multi-label" else "label"].null_count())
 
     def select(self, split: str) -> pl.DataFrame:
         """Give the rows of a split, sorted by id; none is fine, an unknown split is a `BadValue`."""
@@ -98,7 +134,7 @@ class Manifest:
 
     @cached_property
     def identity(self) -> str:
-        """SHA-256 of what the set is: ids, content, labels, splits, weights, sources, class names.
+        """SHA-256 of what the set is: ids, content, labels, splits, weights, sources, class names; targets and values where there are any.
 
         It depends on no order of rows, name, folder or file. Rows without a content hash are hashed for it, so on a large folder
         call `with_content(cache)` first and keep what it returns.
@@ -107,6 +143,8 @@ class Manifest:
 
     def with_content(self, cache: Path | None = None) -> Manifest:
         """Fill the column `content`; rows that have a hash keep it, and with a cache their files are looked at again.
+
+        Rows of a list whose images are not there get `path:` and their path in its place.
 
         Args:
             cache: folder in which hashes of files are kept by path, size and time of change; None hashes every file.
@@ -164,7 +202,7 @@ class Manifest:
         shape = "no training images" if np.isnan(ratio) else f"imbalance ratio {ratio:.4g}"
         of_split = dict(self.rows["split"].value_counts().iter_rows())
         sizes = ", ".join(f"{split} {of_split[split]:,}" for split in self.splits)
-        what = "images" if self.kind == "images" else "feature rows"
+        what = "feature rows" if self.kind == "features" else self.kind
         return f"Manifest {self.name!r}: {self.rows.height:,} {what}, {len(self.classes):,} classes, {shape}; {sizes}"
 
 

@@ -1,10 +1,10 @@
 """What can be read: data sets by name, without a path, and the kinds of files, in words."""
 
-NAMES = ("digits",)
+NAMES = ("digits", "cifar10", "cifar100")
 """They win over a file or folder of the same name (write `./digits` for that)."""
 
 ACCEPTED = (
-    "a folder with one folder a class, a .csv or .tsv table of paths and labels, Parquet of the Hugging Face Hub, "
-    "IDX files (train-images-idx3-ubyte), an .npz file, or a folder with manifest.parquet"
+    "a folder with one folder a class, a table or list of paths and labels, COCO-style JSON, Parquet, CIFAR or IDX files, WebDataset "
+    "tars, an .npz file, or a folder with manifest.parquet"
 )
 """What a path may lead to."""

@@ -17,10 +17,12 @@ def seeded_order(rows: pl.DataFrame, classes: Sequence[str], seed: int, purpose:
     which other classes there are.
 
     Yields:
-        (label, positions): positions (n_c,) int64 into `rows`; n_c may be 0. Every class once, in label order.
+        (label, positions): positions (n_c,) int64 into `rows`; n_c may be 0. Every class once, in label order. Rows without a label
+        are in none.
     """
     by_id = rows["id"].arg_sort().to_numpy()
-    labels = rows["label"].to_numpy()[by_id]
+    by_id = by_id[rows["label"].is_not_null().to_numpy()[by_id]]
+    labels = rows["label"].fill_null(-1).to_numpy()[by_id]
     by_label = by_id[np.argsort(labels, kind="stable")]
     stops = np.cumsum(np.bincount(labels, minlength=len(classes)))
     for label, name in enumerate(classes):

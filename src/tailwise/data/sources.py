@@ -4,78 +4,87 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tailwise.data.formats import detect, find_format
 from tailwise.data.manifest import Manifest
 from tailwise.data.names import ACCEPTED, NAMES
 from tailwise.errors import BadData, BadValue, UnknownName
 
 
-def read(source: Any, root: Path | str | None = None, columns: str | None = None) -> Manifest:
+def read(source: Any, root: Path | str | None = None, columns: str | None = None, format: str | None = None) -> Manifest:
     """Read a data set.
 
-    What a path holds is told by its first bytes where they say, else by its name:
-
-    | what | reader |
-    | --- | --- |
-    | a name of `NAMES` | `read_digits` |
-    | a manifest, or a folder with `manifest.parquet` | the manifest, `Manifest.load` |
-    | a folder with `train-images-idx3-ubyte` or the like, or such a file | `read_idx` |
-    | a folder with `train-00000-of-00001.parquet` or the like, on top or in `data/`, or such a file | `read_parquet` |
-    | another folder | `read_folder` |
-    | `.csv`, `.tsv`, plain or `.gz` | `read_delimited` |
-    | `.npz` | `read_npz` |
-    | an object with items, or a dictionary of them by split | `read_object` |
+    A name of `NAMES`, a manifest, a saved one (a folder with `manifest.parquet`) or a data set object is what it is; what any other
+    path holds is asked of each format of `tailwise.data.formats.FORMATS` in turn, which look at names and first bytes. Image files are
+    not opened: `check_sound` does it for those who need pixels.
 
     Args:
         source: one of the above; paths as text or `Path`.
-        root: folder that the paths of a table, or of a saved manifest, are relative to; for nothing else.
+        root: folder that the paths of a list, or of a saved manifest, are relative to; for `cifar10` and `cifar100` where their files
+            are; for nothing else.
         columns: names of a table's columns where they are not recognised, as in `path=file,label=species`; for nothing else.
+        format: name of the format, where it is not to be recognised.
 
     Raises:
-        UnknownName: neither a known name nor a path.
+        UnknownName: neither a known name nor a path; no such format.
         BadData: the path does not exist or is nothing that is read here, or as its reader says.
-        BadValue: `root` or `columns` for a source that has neither paths nor columns; something that is no data set.
+        BadValue: `root`, `columns` or `format` for a source that has no use for it; something that is no data set.
 
     >>> read("digits")
     Manifest 'digits': 1,797 images, 10 classes, imbalance ratio 1.052; train 1,797
     """
+    words = {"root": root, "columns": columns, "format": format}
     if isinstance(source, Manifest):
-        _refuse_words(repr(source), root, columns)
+        _refuse_words(repr(source), words)
         return source
     if not isinstance(source, (str, os.PathLike)):
-        return _read_object(source, root, columns)
+        return _read_object(source, words)
     if isinstance(source, str) and source in NAMES:
-        from tailwise.data.readers.digits import read_digits
-
-        _refuse_words(repr(source), root, columns)
-        return read_digits()
+        return _read_named(source, words)
     path = Path(source)
     if path.name == "manifest.parquet":
         path = path.parent
-    if os.path.isfile(path / "manifest.parquet"):
-        _refuse_words(repr(str(source)), None, columns)
+    if format is None and os.path.isfile(path / "manifest.parquet"):
+        _refuse_words(repr(str(source)), {"columns": columns})
         return Manifest.load(path, root)
     # os.path answers False to names that are too long or hold a null character; pathlib raises.
     if not os.path.exists(path):
         raise _not_there(path, os.fspath(source))
-    reader, takes_words = _folder_reader(path) if os.path.isdir(path) else _file_reader(path)
-    if takes_words:
-        return reader(path, root, columns)
-    _refuse_words(repr(str(source)), root, columns)
-    return reader(path)
+    found = detect(path) if format is None else find_format(format)
+    taken = {word: words.pop(word) for word in found.takes}
+    _refuse_words(f"{str(source)!r} ({found.title})", {**words, "format": None})
+    return found.read(path, **{word: value for word, value in taken.items() if value is not None})
 
 
-def _refuse_words(source: str, root: Path | str | None, columns: str | None) -> None:
-    if root is not None:
-        raise BadValue(f"root is for tables of paths and saved manifests, and {source} is none; leave root out")
-    if columns is not None:
-        raise BadValue(f"columns are for tables, and {source} is none; leave columns out")
+def _refuse_words(source: str, words: Mapping[str, object]) -> None:
+    for word, value in words.items():
+        if value is not None:
+            raise BadValue(f"{word} is for {_FOR[word]}, and {source} has no use for it; leave {word} out")
 
 
-def _read_object(source: Any, root: Path | str | None, columns: str | None) -> Manifest:
+_FOR = {
+    "root": "lists of paths, saved manifests and CIFAR by name",
+    "columns": "tables",
+    "format": "paths",
+}
+
+
+def _read_named(name: str, words: Mapping[str, Any]) -> Manifest:
+    if name == "digits":
+        from tailwise.data.readers.digits import read_digits
+
+        _refuse_words(repr(name), words)
+        return read_digits()
+    from tailwise.data.readers.cifar import read_cifar_by_name
+
+    _refuse_words(repr(name), {**words, "root": None})
+    return read_cifar_by_name(name, words["root"])
+
+
+def _read_object(source: Any, words: Mapping[str, Any]) -> Manifest:
     from tailwise.data.readers.objects import is_object, read_object
 
     if not is_object(source):
@@ -84,46 +93,8 @@ def _read_object(source: Any, root: Path | str | None, columns: str | None) -> M
             f"source {what} is no data set; give a name ({', '.join(NAMES)}), {ACCEPTED}, a manifest, "
             f"or a data set object with a length and items by number"
         )
-    _refuse_words(f"a {type(source).__name__} object", root, None)
-    return read_object(source, columns)
-
-
-_Reader = tuple[Callable[..., Manifest], bool]
-"""A reader, and whether it takes root and columns beside the path."""
-
-
-def _folder_reader(folder: Path) -> _Reader:
-    from tailwise.data.readers.folder import read_folder
-    from tailwise.data.readers.idx import idx_files, read_idx
-    from tailwise.data.readers.parquet import parquet_files, read_parquet
-
-    try:
-        if idx_files(folder):
-            return read_idx, False
-        if parquet_files(folder):
-            return read_parquet, True
-    except OSError as error:
-        raise BadData(f"{folder}: cannot be opened ({error.strerror}); give leave to read it, or remove it") from error
-    return read_folder, False
-
-
-def _file_reader(file: Path) -> _Reader:
-    from tailwise.data.readers.arrays import read_npz
-    from tailwise.data.readers.delimited import NAME, read_delimited
-    from tailwise.data.readers.idx import IMAGES, read_idx
-    from tailwise.data.readers.opening import first_bytes
-    from tailwise.data.readers.parquet import read_parquet
-
-    start, suffix = first_bytes(file), file.suffix.lower()
-    if start.startswith(b"PAR1") or suffix == ".parquet":
-        return read_parquet, True
-    if IMAGES.fullmatch(file.name):
-        return read_idx, False
-    if NAME.fullmatch(file.name):
-        return read_delimited, True
-    if suffix == ".npz":
-        return read_npz, False
-    raise BadData(f"{file}: files of this kind are not read here; give {ACCEPTED}")
+    _refuse_words(f"a {type(source).__name__} object", {**words, "columns": None})
+    return read_object(source, words["columns"])
 
 
 def _not_there(path: Path, asked: str) -> UnknownName | BadData:

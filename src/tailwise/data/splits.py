@@ -46,7 +46,9 @@ def split(manifest: Manifest, shares: str | None = None, seed: int = 0) -> Manif
         raise BadData(f"manifest {manifest.name!r} is split already ({', '.join(manifest.splits)}); split the set as it was read{marked}")
     if manifest.has_generated:
         raise BadData(f"manifest {manifest.name!r} holds generated images; split first, then fill")
-    of_row = np.empty(manifest.rows.height, dtype=np.int64)
+    if manifest.task == "multi-label":
+        raise BadData(f"manifest {manifest.name!r} has several labels an image and is not split here; name the splits in its table")
+    of_row = np.zeros(manifest.rows.height, dtype=np.int64)  # rows without a label stay in train
     small, untrained = [], []
     for label, positions in seeded_order(manifest.rows, manifest.classes, seed, "split"):
         sizes = _default_sizes(len(positions)) if percents is None else _sizes(len(positions), percents)

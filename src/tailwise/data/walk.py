@@ -1,4 +1,4 @@
-"""Walking through folders for images: links are followed once, hidden files left alone, pipes and devices never opened."""
+"""Walking through folders for images: links are followed, loops and hidden files left alone, pipes and devices never opened."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from tailwise.data.images import is_image_name
 from tailwise.data.listing import first_five
 from tailwise.errors import BadData
 
+_LEFT_BEHIND = {"__MACOSX", "Thumbs.db", "desktop.ini"}
+
 
 @dataclass
 class Tally:
@@ -19,12 +21,16 @@ class Tally:
     Attributes:
         links: symbolic links that were followed.
         loops: links that lead back into themselves.
+        closed: folders that cannot be opened, and why.
+        hidden: hidden files and folders, and what operating systems leave behind.
         others: files that are no images.
         strays: images where none were expected; the caller fills it.
     """
 
     links: int = 0
     loops: list[str] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     strays: list[str] = field(default_factory=list)
 
@@ -35,6 +41,10 @@ class Tally:
             said.append(f"followed {self.links:,} symbolic links")
         if self.loops:
             said.append(f"skipped {len(self.loops):,} links that lead back into themselves: {first_five(sorted(self.loops))}")
+        if self.closed:
+            said.append(f"skipped {len(self.closed):,} folders that cannot be opened: {first_five(sorted(self.closed))}")
+        if self.hidden:
+            said.append(f"skipped {len(self.hidden):,} hidden files or folders: {first_five(sorted(self.hidden))}")
         if self.others:
             said.append(f"skipped {len(self.others):,} files that are no images: {first_five(sorted(self.others))}")
         if self.strays:
@@ -46,13 +56,23 @@ def image_paths(root: Path, tally: Tally) -> Iterator[str]:
     """Walk below `root`, links included, and yield the paths of files that are named like images, relative to `root`.
 
     Raises:
-        BadData: a folder that cannot be opened.
+        BadData: `root` cannot be opened; a folder below it is skipped and counted.
     """
     todo = [("", frozenset({os.path.realpath(root)}))]
     while todo:
         below, above = todo.pop()
-        for entry in entries(root / below):
+        try:
+            found = _scan(root / below)
+        except OSError as error:
+            if not below:
+                raise _cannot_be_opened(root, error) from error
+            tally.closed.append(f"{below} ({error.strerror})")
+            continue
+        for entry in found:
             path = f"{below}/{entry.name}" if below else entry.name
+            if _is_hidden(entry.name):
+                tally.hidden.append(path)
+                continue
             tally.links += entry.is_symlink()
             if entry.is_dir():
                 real = os.path.realpath(entry.path) if entry.is_symlink() else None
@@ -68,9 +88,26 @@ def image_paths(root: Path, tally: Tally) -> Iterator[str]:
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:
-    """List what is in a folder by name, hidden things left out."""
+    """List what is in a folder by name, hidden things left out.
+
+    Raises:
+        BadData: it cannot be opened.
+    """
     try:
-        with os.scandir(folder) as entries:
-            return sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
+        return [entry for entry in _scan(folder) if not _is_hidden(entry.name)]
     except OSError as error:
-        raise BadData(f"{folder}: cannot be opened ({error.strerror}); give leave to read it, or remove it") from error
+        raise _cannot_be_opened(folder, error) from error
+
+
+def _scan(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as found:
+        return sorted(found, key=lambda entry: entry.name)
+
+
+def _is_hidden(name: str) -> bool:
+    """Tell hidden names, `._x.jpg` of macOS among them, and those of what an operating system leaves in any folder."""
+    return name.startswith(".") or name in _LEFT_BEHIND
+
+
+def _cannot_be_opened(folder: Path, error: OSError) -> BadData:
+    return BadData(f"{folder}: cannot be opened ({error.strerror}); give leave to read it, or remove it")

@@ -10,9 +10,9 @@ from typing import Any
 
 import polars as pl
 
-from tailwise.data import Manifest, read
+from tailwise.data import Manifest, check_sound, read
 from tailwise.data.storage import check_made, write_files
-from tailwise.data.writers.folder import check_nothing_added
+from tailwise.data.writers.standing import check_nothing_added
 from tailwise.disk import check_writable, json_bytes, put_back, replace_folder, whole_folder
 from tailwise.errors import BadData, OutputExists
 from tailwise.models import pretrained_name
@@ -55,6 +55,7 @@ def write_features(
     size: int | None = None,
     root: Path | None = None,
     columns: str | None = None,
+    format: str | None = None,
     device: str = "auto",
     out: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -68,6 +69,7 @@ def write_features(
         size: side of the images in pixels; None for the one of the weights.
         root: of the paths.
         columns: names of a table's columns.
+        format: of the source, where it is not to be recognised.
         device: where to compute.
         out: folder; None for `tailwise-out/<data>-features-<key>`.
         progress: called with images done and in all.
@@ -78,7 +80,8 @@ def write_features(
         OutputExists: the folder holds something else.
     """
     store, place = Store(), choose_device(device)
-    manifest = read(source, root=root, columns=columns)
+    manifest = read(source, root=root, columns=columns, format=format)
+    check_sound(manifest)
     if manifest.kind == "features":
         raise BadData(f"{manifest.name!r} holds feature vectors already; give images")
     manifest = manifest.with_content(store.shelf("hashes"))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tailwise.data.images import survey
+from tailwise.data.listing import first_five
 from tailwise.data.walk import Tally, image_paths
 from tailwise.errors import BadData, BadValue
 from tailwise.pixels import Normalise
@@ -57,7 +58,10 @@ def find_images(places: Iterable[Path | str]) -> list[Path]:
     found: list[Path] = []
     for place in map(Path, places):
         if place.is_dir():
-            inside = [place / path for path in sorted(image_paths(place, Tally()))]
+            tally = Tally()
+            inside = [place / path for path in sorted(image_paths(place, tally))]
+            if tally.closed:
+                raise BadData(f"{place}: folders cannot be opened: {first_five(tally.closed)}; give leave to read them")
             if not inside:
                 raise BadData(f"{place}: no images in this folder; give images, or a folder that holds some")
             found += inside

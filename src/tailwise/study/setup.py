@@ -12,7 +12,7 @@ import polars as pl
 import torch
 
 from tailwise.counts import mean_counts
-from tailwise.data import Fold, Manifest, check_trainable, deal, read, split, take_fold, thin
+from tailwise.data import Fold, Manifest, check_sound, check_trainable, deal, labelled, read, split, take_fold, thin, weigh_generated
 from tailwise.errors import BadData, Clash, UnknownName
 from tailwise.groups import make_groups
 from tailwise.method import Learn, Net
@@ -35,7 +35,7 @@ def make_manifest(source: Manifest | Path | str, words: DataWords, all_data: boo
     Raises:
         BadData, BadValue, UnknownName: data or words that do not fit; one line.
     """
-    manifest = read(source, root=words.root, columns=words.columns)
+    manifest = _read(source, words)
     if all_data:
         if words.split is not None:
             raise Clash(f"--all-data trains on every image, and --split {words.split} sets some aside; leave one of them out")
@@ -46,7 +46,14 @@ def make_manifest(source: Manifest | Path | str, words: DataWords, all_data: boo
         manifest = split(manifest, words.split, words.split_seed)
     if words.tail is not None:
         manifest = thin(manifest, words.tail, words.split_seed)
+    check_sound(manifest)
     return check_trainable(manifest, words.empty_classes)
+
+
+def _read(source: Manifest | Path | str, words: DataWords) -> Manifest:
+    """Read what can be trained on: rows with a label, and generated ones that weigh something."""
+    manifest = read(source, root=words.root, columns=words.columns, format=words.format)
+    return weigh_generated(labelled(manifest), words.generated_weight)
 
 
 def make_dealt(source: Manifest | Path | str, words: DataWords, folds: int) -> Manifest:
@@ -59,7 +66,8 @@ def make_dealt(source: Manifest | Path | str, words: DataWords, folds: int) -> M
         raise Clash(f"--folds {folds} measures every image, and --split {words.split} sets some aside; leave one out")
     if words.tail is not None:
         raise Clash(f"--tail {words.tail} thins what trains, and --folds {folds} is for sets that have nothing to spare; leave one out")
-    manifest = read(source, root=words.root, columns=words.columns)
+    manifest = _read(source, words)
+    check_sound(manifest)
     return check_trainable(deal(manifest, folds, words.split_seed), words.empty_classes)
 
 

@@ -20,11 +20,13 @@ class DataWords:
     Attributes:
         root: Folder that the paths of a table start from, or where the images of a saved manifest are now. Default: the table's own.
         split: Shares of train, val and test a class, as in 80/10/10. Default: the data's own, or 72/8/20 where there are none.
-        tail: Thin the training classes: exponential:R, step:R, pareto:A, uniform:LO:HI or counts:FILE.
+        tail: Thin the training classes: exponential:R, step:R, pareto:A, uniform:LO:HI, balanced:N or counts:FILE.
         split_seed: Seed of split, folds and tail.
         empty_classes: What to do with classes without training images.
         groups: How classes are grouped. Default: counts (many > 100, few < 20 images), or thirds where a group would be empty.
         columns: Names of a table's columns where they are not recognised, as in path=file,label=species.
+        generated_weight: Weight of a generated image in training, where a real one has 1; 0 leaves them out. Default: as the data say.
+        format: What DATA is, where it is not to be recognised: coco, list, table, ... (an unknown name lists all).
     """
 
     root: Path | None = None
@@ -34,6 +36,8 @@ class DataWords:
     empty_classes: Literal["refuse", "keep", "drop"] = "refuse"
     groups: Literal["counts", "thirds"] | None = None
     columns: str | None = None
+    generated_weight: float | None = None
+    format: str | None = None
 
 
 @dataclass(frozen=True)
