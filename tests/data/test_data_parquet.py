@@ -8,11 +8,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from tailwise.data import read
+from tailwise.data import check_sound, read
 from tailwise.data.images import read_pixels
-from tailwise.errors import BadData, BadValue
+from tailwise.errors import BadData, BadValue, TailwiseError
 
 HUB_IMAGE = pl.Struct({"bytes": pl.Binary, "path": pl.String})
 NAMES = ["ant", "bee/wasp", "čmelák"]
@@ -134,15 +136,54 @@ def test_one_file_other_names_binary_columns_and_formats(tmp_path):
 
 
 def test_another_label_is_chosen_by_name(tmp_path):
-    file = write_shard(tmp_path / "x.parquet", [1, 2], [0, 1], names=None, fine_label=[7, 3])
+    file = write_shard(tmp_path / "x.parquet", [1, 2], [0, 1], names=None, by_hand=[7, 3])
     assert read(file).classes == ("0", "1")
-    assert read(file, columns="label=fine_label").classes == ("3", "7")
+    assert read(file, columns="label=by_hand").classes == ("3", "7")
 
 
-def test_rows_without_a_label_are_left_out_and_counted(tmp_path):
-    found = read(write_shard(tmp_path / "x.parquet", [1, 2, 3], [0, -1, 1]))
-    assert {id_: grey for id_, (grey, _, _) in greys(found).items()} == {"rows/00000": 1, "rows/00002": 3}
-    assert "left out 1 images without a label (-1)" in found.provenance
+@pytest.mark.parametrize("names", [NAMES, None])
+def test_a_label_of_minus_one_is_none(tmp_path, names):
+    found = read(write_shard(tmp_path / "x.parquet", [1, 2, 3], [0, -1, 1], names))
+    assert dict(found.rows.select("id", "label").iter_rows()) == {"rows/00000": 0, "rows/00001": None, "rows/00002": 1}
+    assert (found.unlabelled, found.counts()[:2]) == (1, (1, 1))
+    assert "1 images have no label (-1)" in found.provenance
+
+
+def test_a_test_split_without_labels_needs_named_classes(tmp_path):
+    assert read(write_shard(tmp_path / "test.parquet", [1, 2], [-1, -1])).classes == tuple(NAMES)
+    with pytest.raises(BadData, match="no row has a label, all are -1"):
+        read(write_shard(tmp_path / "test.parquet", [1, 2], [-1, -1], None))
+
+
+def test_an_image_column_of_paths_alone_is_a_table_of_paths(tmp_path, pets):
+    images = pl.Series([{"bytes": None, "path": "cat/a.png"}, {"bytes": None, "path": "dog/a.png"}], dtype=HUB_IMAGE)
+    pl.DataFrame({"image": images, "label": [0, 1]}).write_parquet(pets / "list.parquet")
+    found = read(pets / "list.parquet")
+    assert (found.root, found.rows["path"].to_list()) == (pets, ["cat/a.png", "dog/a.png"])
+    check_sound(found)
+
+
+def test_a_path_beside_bytes_is_a_name_and_never_opened(tmp_path, write_image):
+    write_image(tmp_path / "a.png", 200)
+    images = pl.Series([{"bytes": encoded(10), "path": "a.png"}, {"bytes": encoded(20), "path": None}], dtype=HUB_IMAGE)
+    pl.DataFrame({"image": images, "label": [0, 1]}).write_parquet(tmp_path / "x.parquet")
+    assert [grey for grey, _, _ in greys(read(tmp_path / "x.parquet")).values()] == [10, 20]
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ([(b"x", "a.png")] * 8 + [(None, None)], "row 8: neither bytes nor path"),
+        ([(None, "a.png")] * 8 + [(None, None)], "row 8: neither bytes nor path"),
+        ([(b"x", "a.png"), (None, "b.png")], "row 1: no bytes but the path 'b.png', and other rows hold their images"),
+        ([(None, None)], "row 0: neither bytes nor path"),
+    ],
+)
+def test_a_row_without_an_image_is_refused_by_number(tmp_path, images, message):
+    column = pl.Series([{"bytes": content, "path": path} for content, path in images], dtype=HUB_IMAGE)
+    pl.DataFrame({"image": column, "label": [0] * len(images)}).write_parquet(tmp_path / "x.parquet")
+    with pytest.raises(BadData, match=message):
+        read(tmp_path / "x.parquet")
 
 
 def test_a_table_of_paths_is_read_as_a_csv_is(tmp_path, pets):
@@ -152,8 +193,7 @@ def test_a_table_of_paths_is_read_as_a_csv_is(tmp_path, pets):
     assert (found.root, found.classes, found.rows["id"].to_list()) == (pets, ("5", "9"), ["cat/a.png", "dog/a.png"])
     file.rename(tmp_path / "list.parquet")
     assert read(tmp_path / "list.parquet", root=pets).identity == found.identity
-    with pytest.raises(BadData, match="2 of 2 images are not in"):
-        read(tmp_path / "list.parquet")
+    assert not read(tmp_path / "list.parquet").has_files
 
 
 def test_a_folder_of_classes_with_a_stray_table_stays_one(pets):
@@ -191,7 +231,12 @@ def test_damage_is_refused_in_one_line(hub, change, message):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"image": pl.Series([{"bytes": None, "path": "a.png"}], dtype=HUB_IMAGE), "label": [0]}, "row 0 holds no image"),
+        (
+            {"image": pl.Series([{"bytes": None, "path": "a.png"}], dtype=HUB_IMAGE), "label": [0]},
+            "images of 'x' are not where its list says",
+        ),
+        ({"image": pl.Series([{"url": "a.png"}]), "label": [0]}, "the column for the path holds Struct"),
+        ({"image": [b"", b"x"], "label": [0, 1]}, "row 0: neither bytes nor path"),
         ({"image": [b"\x89PNG"], "label": [0]}, "1 of 1 images cannot be read"),
         ({"image": [b"x"], "label": [0.5]}, "label '0.5' in row 0"),
         ({"image": [b"x"], "label": [None]}, "row 0 has no label"),
@@ -203,7 +248,7 @@ def test_damage_is_refused_in_one_line(hub, change, message):
 def test_tables_that_are_none_are_refused(tmp_path, table, message):
     pl.DataFrame(table).write_parquet(tmp_path / "x.parquet")
     with pytest.raises(BadData, match=message):
-        read(tmp_path / "x.parquet")
+        check_sound(read(tmp_path / "x.parquet"))
 
 
 def test_root_means_nothing_for_images_in_the_table(hub, tmp_path):
@@ -216,3 +261,32 @@ def test_files_that_name_the_classes_otherwise_are_refused(hub):
     write_shard(hub / "data/test-00000-of-00001.parquet", [60], [0], names=list(reversed(NAMES)))
     with pytest.raises(BadData, match="name the classes otherwise"):
         read(hub)
+
+
+def as_refused_or_read(file: Path) -> str:
+    """Read a file that may be damaged: a manifest, or one line."""
+    try:
+        said = repr(read(file))
+    except TailwiseError as error:
+        said = str(error)
+    assert "\n" not in said
+    return said
+
+
+def test_a_file_cut_off_anywhere_is_refused_in_one_line(tmp_path):
+    whole = write_shard(tmp_path / "x.parquet", [1, 2, 3], [0, 1, 2]).read_bytes()
+    cut = tmp_path / "cut.parquet"
+    for length in range(0, len(whole) - 1, 37):
+        cut.write_bytes(whole[:length])
+        assert "cut.parquet: cannot be read as Parquet" in as_refused_or_read(cut)
+
+
+@pytest.mark.fuzz
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=6))
+def test_changed_bytes_give_a_manifest_or_one_line(tmp_path, changes):
+    content = bytearray(write_shard(tmp_path / "x.parquet", [1, 2, 3], [0, 1, 2]).read_bytes())
+    for place, value in changes:
+        content[place % len(content)] = value
+    (tmp_path / "x.parquet").write_bytes(content)
+    as_refused_or_read(tmp_path / "x.parquet")

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from tailwise.data.columns import SPLITS
 from tailwise.data.containers import check_features, check_images
 from tailwise.data.manifest import Manifest
+from tailwise.data.origin import Origin, SourceTable
+from tailwise.data.place import Place
+from tailwise.data.readers.labels import SPLIT_WORDS
+from tailwise.data.readers.npz import Header, load_npz, npz_headers
 from tailwise.errors import BadData
 
-KEYS = ("images", "features", "labels", "classes", "split", "ids")
+ROLES: Mapping[str, tuple[str, ...]] = {
+    "images": ("images", "image", "data", "x"),
+    "features": ("features",),
+    "labels": ("labels", "label", "y", "targets"),
+    "classes": ("classes", "class_names"),
+    "split": ("split",),
+    "ids": ("ids",),
+}
+"""What an array of an `.npz` file is for -> the names by which it is recognised, in lower case."""
 
 
 def from_arrays(
@@ -114,42 +125,134 @@ def _labels(labels: Any, name: str) -> np.ndarray:
     return array.astype(np.int64)
 
 
-def read_npz(file: Path | str) -> Manifest:
-    """Read an `.npz` file with `labels` and `images` or `features`; optional `classes`, `split`, `ids`.
+def recognises(place: Place) -> bool:
+    """A file that is called `.npz`."""
+    return place.path.suffix.lower() == ".npz" and not place.is_folder
 
-    The arrays are those of `from_arrays`. Other keys are left unread and named in the provenance. Nothing is unpickled.
+
+def read_npz(file: Path | str) -> Manifest:
+    """Read an `.npz` file of images or features with labels, whole or a pair a split; what it holds is known by usual names.
+
+    The arrays are those of `from_arrays`, under the names of `ROLES`; a split's are called `x_train` and `y_train`, or `train_images`
+    and `train_labels`. Beside what `from_arrays` takes, images may be (N, C, H, W) or floats 0..1, and labels one-hot (N, C): that is
+    told from shape and values, converted, and said in the provenance. Other keys are left unread and named there. Nothing is
+    unpickled.
+
+    Returns:
+        One array a split, or one in all; ids are `train/00000` onwards in the first case, and as in `from_arrays` in the other.
 
     Raises:
-        BadData: the file is no such archive or is damaged, a key is missing, an array holds Python objects, or as in `from_arrays`.
+        BadData: the file is no such archive or is damaged, a key is missing or there twice, an array holds Python objects, declares
+            more than the file holds, or as in `from_arrays`.
     """
     file = Path(file)
-    found, unread = _load(file)
-    missing = [key for key in ("labels",) if key not in found]
-    if missing or not ({"images", "features"} & set(found)):
-        have = ", ".join([*found, *unread]) or "none"
-        raise BadData(f"{file}: needs the arrays 'labels' and 'images' or 'features', has {have}; rename them with np.savez")
-    for key in ("classes", "split", "ids"):
-        if key in found and (found[key].ndim != 1 or found[key].dtype.kind not in "US"):
-            raise BadData(f"{file}: array {key!r} is {found[key].dtype} {found[key].shape}, expected one row of text; convert it")
+    headers = npz_headers(file)
+    meant = _meant(headers, file)
+    splits = tuple(split for split in SPLITS if any(split == of for _, of in meant))
+    groups = [{role: key for (role, of), key in meant.items() if of == split} for split in splits or (None,)]
+    unread = [key for key in headers if not any(key in group.values() for group in groups) and key != meant.get(("classes", None))]
+    if any("labels" not in group or not {"images", "features"} & set(group) for group in groups):
+        have = ", ".join(headers) or "none"
+        raise BadData(
+            f"{file}: needs the arrays 'labels' and 'images' or 'features', has {have}; "
+            f"rename them with np.savez, those of splits as x_train and y_train"
+        )
+    found = load_npz(file, [key for key in headers if key not in unread])
+    notes: list[str] = []
+    classes = _column(found, "classes", meant.get(("classes", None)), file)
     try:
-        manifest = from_arrays(**found, name=file.stem)
+        parts = [_part(found, group, split, classes, file, notes) for group, split in zip(groups, splits or (None,), strict=True)]
     except BadData as error:
         raise BadData(f"{file}: {error}") from error
-    notes = [f"left unread in {file.name!r}: {', '.join(unread)}"] if unread else []
-    return manifest.replace(f"arrays came from {file.name!r}", *notes)
+    notes += [f"left unread in {file.name!r}: {', '.join(unread)}"] if unread else []
+    tables = tuple(SourceTable(key, headers[key].shape[0] if headers[key].shape else 1) for key in found)
+    manifest = parts[0] if not splits else _together(parts, splits, file.stem)
+    return manifest.replace(f"arrays came from {file.name!r}", *notes, origin=Origin("npz", tables))
 
 
-def _load(file: Path) -> tuple[dict[str, Any], list[str]]:
-    """Give the known arrays, and the names of the others."""
-    try:
-        archive = np.load(file, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise BadData(f"{file}: holds a single array, expected an archive with labels; write it with np.savez")
-        with archive:
-            return {key: archive[key] for key in KEYS if key in archive}, [key for key in archive if key not in KEYS]
-    except BadData:
-        raise
-    except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        if "Object arrays" in str(error):
-            raise BadData(f"{file}: holds Python objects, which are never unpickled; save plain arrays of numbers and text") from error
-        raise BadData(f"{file}: no readable .npz archive ({error}); write it again with np.savez") from error
+def _meant(headers: Mapping[str, Header], file: Path) -> dict[tuple[str, str | None], str]:
+    """Tell what the keys are for, and of which split: (role, split) -> key."""
+    meant: dict[tuple[str, str | None], str] = {}
+    for key in headers:
+        meaning = _meaning(key.lower())
+        if meaning is None:
+            continue
+        if meaning in meant:
+            raise BadData(f"{file}: {meant[meaning]} and {key} could each be the {meaning[0]}; leave one out")
+        meant[meaning] = key
+    return meant
+
+
+def _meaning(key: str) -> tuple[str, str | None] | None:
+    roles = {name: role for role, names in ROLES.items() for name in names}
+    if key in roles:
+        return roles[key], None
+    first, _, second = key.partition("_")
+    for name, word in ((first, second), (second, first)):
+        if word in SPLIT_WORDS and roles.get(name) in ("images", "features", "labels"):
+            return roles[name], SPLIT_WORDS[word]
+    return None
+
+
+def _part(
+    found: Mapping[str, np.ndarray], keys: Mapping[str, str], split: str | None, classes: list[str] | None, file: Path, notes: list[str]
+) -> Manifest:
+    """Make a manifest of the arrays of one split, or of all; what was converted is added to the notes."""
+    arrays = {role: _converted(found[keys[role]], keys[role], notes) for role in ("images", "features") if role in keys}
+    if "images" in arrays and arrays["images"].ndim == 2 and arrays["images"].dtype.kind == "f":
+        arrays["features"] = arrays.pop("images")
+    labels, width = _class_numbers(found[keys["labels"]], keys["labels"], notes)
+    columns = {role: _column(found, role, keys.get(role), file) for role in ("split", "ids")}
+    if split is not None:
+        columns = {"split": [split] * len(labels), "ids": [f"{split}/{row:05d}" for row in range(len(labels))]}
+    made = from_arrays(labels, arrays.get("images"), arrays.get("features"), classes, columns["split"], columns["ids"], file.stem)
+    if classes is None and len(made.classes) < width:
+        return made.replace(classes=tuple(str(label) for label in range(width)))
+    return made
+
+
+def _column(found: Mapping[str, np.ndarray], role: str, key: str | None, file: Path) -> list[str] | None:
+    if key is None:
+        return None
+    texts = found[key]
+    if texts.ndim != 1 or texts.dtype.kind not in "US":
+        raise BadData(f"{file}: array {key!r} is {texts.dtype} {texts.shape}, expected one row of text for the {role}; convert it")
+    return _texts(texts.tolist())
+
+
+def _converted(array: np.ndarray, key: str, notes: list[str]) -> np.ndarray:
+    """Put channels last, and make bytes of floats 0..1: neither is declared in the file."""
+    if array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[3] not in (1, 3):
+        array = np.ascontiguousarray(array.transpose(0, 2, 3, 1))
+        notes.append(f"{key}: taken as (N, C, H, W) by its shape, channels put last")
+    if array.ndim >= 3 and array.dtype.kind == "f" and array.size and array.min() >= 0 and array.max() <= 1:
+        pixels = np.empty(array.shape, np.uint8)
+        for row, image in enumerate(array):  # one by one: a whole set in floats may just fit into memory
+            pixels[row] = (255 * image).round()
+        array = pixels
+        notes.append(f"{key}: taken as colours 0..1 by its values, times 255")
+    return array
+
+
+def _class_numbers(labels: np.ndarray, key: str, notes: list[str]) -> tuple[np.ndarray, int]:
+    """Give one-hot rows as numbers, and how many classes they speak of; other labels as they are."""
+    if labels.ndim != 2 or labels.shape[1] < 2 or labels.dtype.kind not in "buif":
+        return labels, 0
+    unfit = np.flatnonzero(~((labels == 0) | (labels == 1)).all(axis=1) | (labels.sum(axis=1) != 1))
+    if len(unfit):
+        total = labels[unfit[0]].sum()
+        raise BadData(
+            f"{key} has shape {labels.shape}, and row {unfit[0]} (sum {total:g}) is not one-hot; give one whole number a row, "
+            f"or read several labels an image with --format label-matrix"
+        )
+    notes.append(f"{key}: taken as one-hot by its values")
+    return labels.argmax(axis=1), labels.shape[1]
+
+
+def _together(parts: Sequence[Manifest], splits: Sequence[str], name: str) -> Manifest:
+    """Put the parts for the splits together, each with its array."""
+    arrays = {split: part.arrays[container] for part, split in zip(parts, splits, strict=True) for container in part.arrays}
+    rows = pl.concat([part.rows.with_columns(container=pl.lit(split)) for part, split in zip(parts, splits, strict=True)])
+    classes = max((part.classes for part in parts), key=len)
+    summary = f"read from arrays: {rows.height:,} rows of {', '.join(splits)}, {len(classes):,} classes"
+    return Manifest(rows, classes, None, arrays, name, (summary,))

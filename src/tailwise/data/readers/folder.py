@@ -3,40 +3,56 @@
 from __future__ import annotations
 
 import os
+import re
+import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 
 import polars as pl
 
 from tailwise.data.columns import SPLITS
-from tailwise.data.images import survey
 from tailwise.data.listing import first_five
 from tailwise.data.manifest import Manifest
+from tailwise.data.origin import Finding, Origin
+from tailwise.data.place import Place
+from tailwise.data.readers.labels import SPLIT_WORDS
 from tailwise.data.walk import Tally, entries, image_paths
 from tailwise.errors import BadData
 
-_SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
+
+
+def recognises(place: Place) -> bool:
+    """Any folder."""
+    return place.is_folder
 
 
 def read_folder(root: Path | str) -> Manifest:
     """Read a folder of class folders, with or without folders for the splits.
 
     Every image below a class folder belongs to the class, at any depth. With folders `train`, `val` (or `valid`, `validation`) and
-    `test` on top, the classes are the union over them; without, every image is `train`. Class names are sorted. Hidden files are
-    ignored, symbolic links followed and counted, other files skipped and counted. Each image's header is read, none is decoded.
+    `test` on top, the classes are the union over them; without, every image is `train`. Classes are in the order of `in_order`.
+    Hidden files and folders that cannot be opened are skipped and counted, symbolic links followed and counted, other files skipped
+    and counted. No image is opened.
 
     Returns:
-        A manifest whose ids are the paths relative to `root`, with `/`. A class may be without (training) images.
+        A manifest whose ids are the paths relative to `root`, with `/`. A class may be without (training) images. Names of classes
+        are composed (Unicode's NFC), whichever system wrote the folders; ids and paths are as on disk.
 
     Raises:
-        BadData: no such folder, no images, no class folders, one class only, folders of splits beside others, files that have an
-            image's ending and are none (all counted), or a name that is not UTF-8.
+        BadData: no such folder, no images, no class folders, one class only, two folders of one name but for how it is written in
+            Unicode, folders of splits beside others, or a name that is not UTF-8.
     """
     root = Path(root)
     tally = Tally()
     found = _find(root, tally)
     _refuse_odd_names(root, [path for path, _, _ in found])
-    survey([root / path for path, _, _ in found])
-    classes = sorted({label for _, label, _ in found} | _empty_classes(root))
+    folders = _class_folders(root)
+    _refuse_odd_names(root, [name for names in folders.values() for name in names])
+    composed = {name: unicodedata.normalize("NFC", name) for names in folders.values() for name in names}
+    for top, names in folders.items():
+        _refuse_same_names(root / top, names, composed)
+    classes = in_order(composed.values())
     if len(classes) < 2:
         raise BadData(f"{root}: only one class, {classes[0]!r}, expected two or more; put each class's images in a folder of its own")
     number = {name: label for label, name in enumerate(classes)}
@@ -45,13 +61,37 @@ def read_folder(root: Path | str) -> Manifest:
         {
             "id": paths,
             "path": paths,
-            "label": pl.Series([number[name] for _, name, _ in found], dtype=pl.Int32),
+            "label": pl.Series([number[composed[name]] for _, name, _ in found], dtype=pl.Int32),
             "split": [split for _, _, split in found],
         }
     )
     name = root.resolve().name or "root"
     summary = f"read from the class folders of {name!r}: {len(paths):,} images, {len(classes):,} classes"
-    return Manifest(rows, tuple(classes), root, {}, name, (summary, *tally.lines()))
+    return Manifest(rows, classes, root, {}, name, (summary, *tally.lines()), origin=Origin("folder", findings=_findings(tally)))
+
+
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Give names of classes once each in label order: by number where all are whole numbers, else by code point.
+
+    >>> in_order(["10", "2", "1"]), in_order(["10", "2", "a", "B"])
+    (('1', '2', '10'), ('10', '2', 'B', 'a'))
+    """
+    different = set(names)
+    if all(_WHOLE.fullmatch(name) for name in different):
+        return tuple(sorted(different, key=lambda name: (int(name), name)))
+    return tuple(sorted(different))
+
+
+def _findings(tally: Tally) -> tuple[Finding, ...]:
+    """What was skipped and may have been meant; the rest is said in the provenance alone."""
+    found = []
+    if tally.closed:
+        says = f"{len(tally.closed):,} folders cannot be opened: {first_five(sorted(tally.closed))}"
+        found.append(Finding("closed-folder", "error", says, len(tally.closed)))
+    if tally.strays:
+        says = f"{len(tally.strays):,} images lie in no class folder and are left out: {first_five(tally.strays)}"
+        found.append(Finding("stray-image", "warning", says, len(tally.strays), tuple(tally.strays)))
+    return tuple(found)
 
 
 def _find(root: Path, tally: Tally) -> list[tuple[str, str, str]]:
@@ -83,7 +123,7 @@ def _visible_folders(folder: Path) -> list[str]:
 def _split_folders(root: Path) -> dict[str, str]:
     """Map top folders to splits; empty when the top folders are classes."""
     folders = _visible_folders(root)
-    splits = {name: _SPLIT_FOLDERS[name.lower()] for name in folders if name.lower() in _SPLIT_FOLDERS}
+    splits = {name: SPLIT_WORDS[name.lower()] for name in folders if name.lower() in SPLIT_WORDS}
     others = [name for name in folders if name not in splits]
     if not splits or (others and len(splits) == 1):
         # One such folder among classes is a class: `train` beside `car` and `plane`.
@@ -100,10 +140,20 @@ def _split_folders(root: Path) -> dict[str, str]:
     return splits
 
 
-def _empty_classes(root: Path) -> set[str]:
-    """Class folders, whether they have images or not."""
-    splits = _split_folders(root)
-    return {name for top in (splits or {"": ""}) for name in _visible_folders(root / top)}
+def _class_folders(root: Path) -> dict[str, list[str]]:
+    """Give the class folders, with images or without, of each folder of a split, or of the one folder that has them all."""
+    return {top: _visible_folders(root / top) for top in (_split_folders(root) or {"": ""})}
+
+
+def _refuse_same_names(folder: Path, names: list[str], composed: dict[str, str]) -> None:
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(composed[name], name)
+        if other != name:
+            raise BadData(
+                f"{folder}: two folders are called {composed[name]!r}, once with composed and once with decomposed letters "
+                f"({other!a}, {name!a}); put their images into one"
+            )
 
 
 def _refuse_odd_names(root: Path, paths: list[str]) -> None:

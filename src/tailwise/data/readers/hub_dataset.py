@@ -12,11 +12,9 @@ import polars as pl
 
 from tailwise.data.manifest import Manifest
 from tailwise.data.readers.roles import find_roles
-from tailwise.data.readers.table import by_role, said_columns, table_rows
+from tailwise.data.readers.table import by_role, hub_rows, said_columns
 from tailwise.data.unpacked import unpack, unpacking_key
 from tailwise.errors import BadData
-
-_UNLABELLED = -1
 
 
 def is_hub_dataset(thing: Any) -> bool:
@@ -54,11 +52,7 @@ def read_hub_dataset(dataset: Any, split: str = "train", given: Mapping[str, str
     rows, root = _locations(_undecoded(dataset, roles["path"]), roles["path"], split, where)
     table = pl.concat([table, rows], how="horizontal")
     notes = [said_columns(list(features), roles)]
-    unlabelled = (table["label"] == _UNLABELLED).sum() if names else 0
-    if unlabelled:
-        table = table.filter(pl.col("label").ne_missing(_UNLABELLED))
-        notes.append(f"left out {unlabelled:,} images without a label ({_UNLABELLED})")
-    found = table_rows(table, where, names)
+    found = hub_rows(table, where, names)
     kept = [column for column in ("path", "content") if column in table.columns]
     rows = found.rows.with_columns(table.select(kept))
     if "id" not in rows.columns:

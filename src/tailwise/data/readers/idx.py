@@ -12,6 +12,7 @@ import polars as pl
 
 from tailwise.data.listing import first_five
 from tailwise.data.manifest import Manifest
+from tailwise.data.place import Place
 from tailwise.data.readers.labels import SPLIT_WORDS, number_labels
 from tailwise.data.readers.opening import read_whole
 from tailwise.errors import BadData
@@ -30,6 +31,11 @@ def idx_files(folder: Path) -> list[Path]:
         if IMAGES.fullmatch(file.name):
             found.setdefault(file.name.lower().removesuffix(".gz"), file)
     return list(found.values())
+
+
+def recognises(place: Place) -> bool:
+    """A folder with files of images, or such a file."""
+    return bool(idx_files(place.path)) if place.is_folder else IMAGES.fullmatch(place.path.name) is not None
 
 
 def read_idx(source: Path | str) -> Manifest:

@@ -13,10 +13,12 @@ from tailwise.errors import BadData
 
 SPLIT_WORDS: Mapping[str, str] = {
     **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "crossval", "dev"), "val"),
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
 """What a split may be called -> what we call it."""
+
+_BETWEEN = re.compile(r"[-._ 0-9]+")
 
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _DIGITS = re.compile(r"[0-9]+")
@@ -140,6 +142,18 @@ def split_column(values: pl.Series, rows: pl.Series, where: object) -> pl.Series
             f"use train, val or test, or leave the column out by naming the others with --columns"
         )
     return splits.alias("split")
+
+
+def split_in_name(name: str) -> str | None:
+    """Give the split that a file's or folder's name says: a word of its own between dashes, dots, underscores, blanks and digits.
+
+    None where there is no such word, or two that mean different splits.
+
+    >>> split_in_name("train-00000-of-00002.parquet"), split_in_name("testfile.csv")
+    ('train', None)
+    """
+    found = {SPLIT_WORDS[word] for word in _BETWEEN.split(name.lower()) if word in SPLIT_WORDS}
+    return found.pop() if len(found) == 1 else None
 
 
 def _refuse_first(unfit: pl.Series, rows: pl.Series, where: object, what: str) -> None:

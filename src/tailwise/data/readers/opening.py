@@ -62,3 +62,22 @@ def read_whole(file: Path, most: int | None = None) -> bytes:
     except OSError as error:
         raise BadData(f"{file}: cannot be opened ({error.strerror or error}); check the path") from error
     return bytes(content)
+
+
+MOST_TEXT = 1 << 31
+"""Bytes of text that are read at most, unpacked: beyond it a list is no list, or an archive that unpacks for ever."""
+
+
+def read_text(file: Path, encoding: str = "utf-8-sig") -> str:
+    """Give a text file, plain or gzip, with or without a byte order mark; line ends are as they are.
+
+    Raises:
+        BadData: as `read_whole`; it is not UTF-8, or too large.
+    """
+    content = read_whole(file, MOST_TEXT + 1)
+    if len(content) > MOST_TEXT:
+        raise BadData(f"{file}: more than {MOST_TEXT:,} bytes of text; is it a list?")
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise BadData(f"{file}: not UTF-8 at byte {error.start:,}; save it again as UTF-8") from error

@@ -11,20 +11,23 @@ from typing import NamedTuple
 import polars as pl
 
 from tailwise.data.content import hash_files
-from tailwise.data.images import survey
 from tailwise.data.listing import first_five
 from tailwise.data.manifest import Manifest
-from tailwise.data.readers.labels import SPLIT_WORDS
+from tailwise.data.origin import Origin
+from tailwise.data.place import Place
+from tailwise.data.readers.labels import split_in_name
 from tailwise.data.readers.opening import first_bytes
 from tailwise.data.readers.roles import ROLES, find_roles, parse_columns
-from tailwise.data.readers.table import by_role, manifest_of_paths, said_columns, table_rows
+from tailwise.data.readers.table import ROW, by_role, hub_rows, manifest_of_rows, said_columns
 from tailwise.data.unpacked import unpack, unpacking_key
+from tailwise.data.walk import entries
 from tailwise.errors import BadData, BadValue
 from tailwise.store import Store
 
 _SHARD = re.compile(r"(?P<of>.*)-(?P<number>[0-9]{5})-of-(?P<count>[0-9]{5})(-[0-9a-f]+)?\.parquet", re.IGNORECASE | re.DOTALL)
 _ROWS_AT_ONCE = 1_000
-_UNLABELLED = -1
+_POLARS = (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
+"""What reading damaged Parquet raises."""
 
 
 class _Part(NamedTuple):
@@ -43,18 +46,25 @@ def parquet_files(folder: Path) -> list[Path]:
     """
     for place in (folder / "data", folder):
         files = sorted(place.glob("*.parquet")) if place.is_dir() else []
-        others = [entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".") and entry.name != "data"]
-        if files and (not others or any(_split_of(file) for file in files)):
+        others = [entry for entry in entries(folder) if entry.is_dir() and entry.name != "data"]
+        if files and (not others or any(split_in_name(file.name) for file in files)):
             return files
     return []
+
+
+def recognises(place: Place) -> bool:
+    """A folder of Parquet files in the Hub's layout, or such a file."""
+    if place.is_folder:
+        return bool(parquet_files(place.path))
+    return place.start.startswith(b"PAR1") or place.path.suffix.lower() == ".parquet"
 
 
 def read_parquet(source: Path | str, root: Path | str | None = None, columns: str | None = None) -> Manifest:
     """Read a `.parquet` file, or a folder of them whose names say the split (`data/train-00000-of-00002.parquet`).
 
     The image column holds encoded files (binary, or a struct of `bytes` and `path`), which are unpacked into the store once, or
-    paths. Labels are numbers named in the Hub's metadata (key `huggingface`), class names, or whole numbers. Of a set with named
-    classes, rows without a label (-1) are left out and counted. Ids of images in the table are `split/row`, whatever the shards.
+    paths (text, or such structs that hold no bytes). Labels are numbers named in the Hub's metadata (key `huggingface`), class names,
+    or whole numbers; rows of label -1 have none. Ids of images in the table are `split/row`, whatever the shards.
 
     Args:
         source: a file or a folder.
@@ -72,8 +82,8 @@ def read_parquet(source: Path | str, root: Path | str | None = None, columns: st
         raise BadData(f"{source}: no Parquet files, expected data/train-00000-of-00001.parquet or the like; check the path")
     _refuse_missing_shards(files)
     schema = _common_schema(files)
-    names = _class_names(files[0])
-    other = next((file for file in files[1:] if _class_names(file) != names), None)
+    names = class_names(files[0])
+    other = next((file for file in files[1:] if class_names(file) != names), None)
     if other is not None:
         raise BadData(f"{other}: its metadata name the classes otherwise than {files[0].name}; write both with the same class names")
     given = parse_columns(columns)
@@ -83,20 +93,12 @@ def read_parquet(source: Path | str, root: Path | str | None = None, columns: st
     said = said_columns(list(schema), roles)
     name = source.resolve().name if source.is_dir() else source.stem
     of_classes = names.get(roles["label"])
-    if _is_encoded(schema[roles["path"]]):
+    if _is_encoded(schema[roles["path"]]) and not _begins_with_path(parts, roles["path"]):
         if root is not None:
             raise BadValue(f"root is for tables of paths, and {source} holds its images; leave root out")
         return _read_encoded(parts, roles, of_classes, source, name, said)
-    table = _read_columns(parts, roles)
-    base = (source if source.is_dir() else source.parent) if root is None else Path(root)
-    return manifest_of_paths(table, base, source, name, said, of_classes)
-
-
-def _split_of(file: Path) -> str | None:
-    """Give the split that a file's name says; a word counts between dashes, dots, underscores, blanks and digits."""
-    words = re.split(r"[-._ 0-9]+", file.stem.lower())
-    found = {SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS}
-    return found.pop() if len(found) == 1 else None
+    table = _only_paths(_read_columns(parts, roles), source)
+    return manifest_of_rows(hub_rows(table, source, of_classes), table, source, name, said, root, "parquet")
 
 
 def _refuse_missing_shards(files: Sequence[Path]) -> None:
@@ -116,11 +118,24 @@ def _common_schema(files: Sequence[Path]) -> pl.Schema:
         first_bytes(file)
         try:
             schemas.append(pl.read_parquet_schema(file))
-        except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        except _POLARS as error:
             raise _unreadable(file, error) from error
         if schemas[-1] != schemas[0]:
             raise BadData(f"{file}: other columns than {files[0].name}; give files of one table")
     return pl.Schema(schemas[0])
+
+
+def read_table(file: Path, columns: list[str] | None = None) -> pl.DataFrame:
+    """Read a Parquet file, or some of its columns.
+
+    Raises:
+        BadData: it cannot be opened or read, or stands in for the real one.
+    """
+    first_bytes(file)
+    try:
+        return pl.read_parquet(file, columns=columns)
+    except _POLARS as error:
+        raise _unreadable(file, error) from error
 
 
 def _unreadable(file: Path, error: BaseException) -> BadData:
@@ -128,7 +143,7 @@ def _unreadable(file: Path, error: BaseException) -> BadData:
     return BadData(f"{file}: cannot be read as Parquet ({reason}); download or write it again")
 
 
-def _class_names(file: Path) -> dict[str, list[str]]:
+def class_names(file: Path) -> dict[str, list[str]]:
     """Give the class names of each column of labels, from the Hub's metadata; none where it says nothing that fits."""
     try:
         features = json.loads(pl.read_parquet_metadata(file)["huggingface"])["info"]["features"]
@@ -156,11 +171,11 @@ def _image_column(schema: Mapping[str, pl.DataType], given: Mapping[str, str]) -
 def _parts(files: Sequence[Path], source: Path) -> list[_Part]:
     parts: list[_Part] = []
     for file in files:
-        split = _split_of(file)
+        split = split_in_name(file.name)
         start = sum(part.rows for part in parts if part.split == split)
         try:
             rows = pl.scan_parquet(file).select(pl.len()).collect().item()
-        except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        except _POLARS as error:
             raise _unreadable(file, error) from error
         parts.append(_Part(file, split, start, rows))
     unsaid = [part.file.name for part in parts if part.split is None]
@@ -173,10 +188,7 @@ def _read_columns(parts: Sequence[_Part], roles: Mapping[str, str]) -> pl.DataFr
     """Give the table by role, with the split that the files' names say where there is no column for it."""
     tables = []
     for part in parts:
-        try:
-            frame = pl.read_parquet(part.file, columns=sorted(set(roles.values())))
-        except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-            raise _unreadable(part.file, error) from error
+        frame = read_table(part.file, sorted(set(roles.values())))
         table = by_role(frame, roles, range(part.start, part.start + frame.height))
         if "split" not in roles and part.split is not None:
             table = table.with_columns(split=pl.lit(part.split))
@@ -194,19 +206,34 @@ def _read_encoded(
     stems = [_stem(part) for part in parts]
     root, files = unpack(unpacking_key("parquet", image, stems, hashes), lambda: _encoded(parts, image))
     table = pl.concat([table, files], how="horizontal")
-    notes = [said]
-    if names is not None and table["label"].dtype.is_integer():
-        unlabelled = (table["label"] == _UNLABELLED).sum()
-        if unlabelled:
-            table = table.filter(pl.col("label").ne_missing(_UNLABELLED))
-            notes.append(f"left out {unlabelled:,} images without a label ({_UNLABELLED})")
-    found = table_rows(table, source, names)
-    survey([root / path for path in table["path"]])
+    found = hub_rows(table, source, names)
     rows = found.rows.with_columns(table["path"], table["content"])
     if "id" not in rows.columns:
         rows = rows.with_columns(rows["path"].str.replace(r"\.[a-z]+$", "").alias("id"))
     summary = f"read from the Parquet of {source.name!r}: {rows.height:,} images, {len(found.classes):,} classes, unpacked in the store"
-    return Manifest(rows, found.classes, root, {}, name, (summary, *notes, *found.notes))
+    return Manifest(rows, found.classes, root, {}, name, (summary, said, *found.notes), origin=Origin("parquet"))
+
+
+def _begins_with_path(parts: Sequence[_Part], column: str) -> bool:
+    """Tell whether the first image of a table is not in it but at a path; then all must be."""
+    try:
+        values = pl.scan_parquet(parts[0].file).select(column).head(1).collect().to_series()
+    except _POLARS as error:
+        raise _unreadable(parts[0].file, error) from error
+    if not isinstance(values.dtype, pl.Struct) or "path" not in values.struct.fields or values.is_empty():
+        return False
+    return values.struct.field("bytes")[0] is None and values.struct.field("path")[0] is not None
+
+
+def _only_paths(table: pl.DataFrame, where: Path) -> pl.DataFrame:
+    """Take the paths out of a column that holds structs of bytes and path."""
+    if not isinstance(table["path"].dtype, pl.Struct) or "path" not in table["path"].struct.fields:
+        return table
+    paths = table["path"].struct.field("path")
+    empty = paths.is_null().arg_true()
+    if len(empty):
+        raise BadData(f"{where}: row {table[ROW][empty[0]]}: neither bytes nor path; correct the table")
+    return table.with_columns(paths.alias("path"))
 
 
 def _stem(part: _Part) -> str:
@@ -223,10 +250,16 @@ def _encoded(parts: Sequence[_Part], column: str) -> Iterator[tuple[str, bytes]]
         for offset in range(0, part.rows, _ROWS_AT_ONCE):
             try:
                 values = pl.scan_parquet(part.file).select(column).slice(offset, _ROWS_AT_ONCE).collect().to_series()
-            except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            except _POLARS as error:
                 raise _unreadable(part.file, error) from error
             encoded = values.struct.field("bytes") if isinstance(values.dtype, pl.Struct) else values
             for row, content in enumerate(encoded, start=offset):
                 if not content:
-                    raise BadData(f"{part.file}: row {row} holds no image ({column!r} is empty); correct the table")
+                    raise BadData(f"{part.file}: row {row}: {_what_instead(values[row - offset])}; correct the table")
                 yield f"{_stem(part)}/{part.start + row:0{digits}d}", content
+
+
+def _what_instead(value: object) -> str:
+    """Say what a row holds that holds no bytes."""
+    path = value.get("path") if isinstance(value, dict) else None
+    return "neither bytes nor path" if path is None else f"no bytes but the path {path!r}, and other rows hold their images"

@@ -13,7 +13,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {
         *("image", "img", "image_path", "img_path", "image_file", "image_name", "img_name"),
     ),
     "label": (
-        *("label", "labels", "class", "class_name", "classname", "class_label", "label_name"),
+        *("label", "labels", "class", "class_name", "classname", "class_label", "label_name", "fine_label"),
         *("category", "category_name", "target", "species", "y"),
     ),
     "split": ("split", "set", "partition", "subset"),
@@ -46,7 +46,14 @@ def parse_columns(text: str | None) -> dict[str, str]:
     return given
 
 
-def find_roles(names: Sequence[str], given: Mapping[str, str], where: object, image: str | None = None) -> dict[str, str]:
+def find_roles(
+    names: Sequence[str],
+    given: Mapping[str, str],
+    where: object,
+    image: str | None = None,
+    usual: Mapping[str, Sequence[str]] = ROLES,
+    needed: Sequence[str] = NEEDED,
+) -> dict[str, str]:
     """Say which column is what.
 
     Where the user names columns, optional ones (split, id, weight) are only those that the user names, so that a `weight` which
@@ -57,12 +64,14 @@ def find_roles(names: Sequence[str], given: Mapping[str, str], where: object, im
         given: role -> column, as the user says.
         where: the table, for errors.
         image: a column that is known to hold the images, whatever its name.
+        usual: as `ROLES`, of formats that have names of their own.
+        needed: roles that must be there.
 
     Returns:
-        Role -> column; `path` (which may hold the images themselves) and `label` are always there.
+        Role -> column; `path` (which may hold the images themselves) and the others of `needed` are always there.
 
     Raises:
-        BadData: a named column is not there, none is recognised as path or label, or several are as the same.
+        BadData: a named column is not there, none is recognised for a needed role, or several are for the same.
     """
     known = first_five([repr(name) for name in names]) or "none"
     absent = [name for name in given.values() if name not in names]
@@ -71,23 +80,24 @@ def find_roles(names: Sequence[str], given: Mapping[str, str], where: object, im
     roles = dict(given)
     if image is not None:
         roles.setdefault("path", image)
-    for role in ROLES if not given else NEEDED:
+    for role in usual if not given else needed:
         if role in roles:
             continue
-        found = [name for name in names if _plain(name) in ROLES[role]]
+        found = [name for name in names if plain(name) in usual[role]]
         if len(found) > 1:
             columns = " and ".join(repr(name) for name in found)
             raise BadData(f"{where}: columns {columns} could each be the {role}; choose with --columns {_example(role, found[0])}")
         if found:
             roles[role] = found[0]
-    missing = [role for role in NEEDED if role not in roles]
+    missing = [role for role in needed if role not in roles]
     if missing:
         wanted = ",".join(f"{role}=NAME" for role in missing)
         raise BadData(f"{where}: no column is recognised as {' or '.join(missing)} among {known}; pass --columns {wanted}")
     return roles
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """Spell the name of a column as `ROLES` does."""
     return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
 
-from tailwise.data.images import survey
 from tailwise.data.listing import first_five
+from tailwise.data.locating import AS_WRITTEN, clean_paths, locate
 from tailwise.data.manifest import Manifest
+from tailwise.data.origin import Origin
 from tailwise.data.readers.labels import Labels, named_labels, number_labels, split_column
 from tailwise.errors import BadData
 
 ROW = "row"
 """Column of `by_role` that says how errors name a row."""
+
+
+UNLABELLED = -1
+"""What the Hub writes for a label that is not known."""
 
 
 class TableRows(NamedTuple):
@@ -60,12 +64,21 @@ def table_rows(table: pl.DataFrame, where: object, names: Sequence[str] | None =
     if table.is_empty():
         raise BadData(f"{where}: no rows; give at least one image")
     labels: Labels = number_labels(table["label"], numbers, where) if names is None else named_labels(table["label"], names, numbers, where)
-    columns = [labels.numbers.alias("label"), _splits(table, where)]
+    return TableRows(pl.DataFrame([labels.numbers.alias("label"), *beside_labels(table, where)]), labels.classes, labels.notes)
+
+
+def beside_labels(table: pl.DataFrame, where: object) -> list[pl.Series]:
+    """Give the columns of `TableRows.rows` but for the label.
+
+    Raises:
+        BadData: a split, id or weight is not what it should be, with its row.
+    """
+    columns = [_splits(table, where)]
     if "id" in table.columns:
         columns.append(_ids(table, where))
     if "weight" in table.columns:
         columns.append(_weights(table, where))
-    return TableRows(pl.DataFrame(columns), labels.classes, labels.notes)
+    return columns
 
 
 def _splits(table: pl.DataFrame, where: object) -> pl.Series:
@@ -94,53 +107,61 @@ def _weights(table: pl.DataFrame, where: object) -> pl.Series:
     return weights
 
 
-def manifest_of_paths(table: pl.DataFrame, root: Path, where: Path, name: str, said: str, names: Sequence[str] | None = None) -> Manifest:
+def hub_rows(table: pl.DataFrame, where: object, names: Sequence[str] | None) -> TableRows:
+    """Read labels, splits, ids and weights of a table by role; a label of -1 is none."""
+    values = table["label"]
+    if not values.dtype.is_signed_integer() or values.ne_missing(UNLABELLED).all():
+        return table_rows(table, where, names)
+    has_label = values.ne_missing(UNLABELLED)
+    if names is None and not has_label.any():
+        raise BadData(f"{where}: no row has a label, all are {UNLABELLED}; give the rows that have labels too")
+    known, rows = values.filter(has_label), table[ROW].filter(has_label)
+    labels = number_labels(known, rows, where) if names is None else named_labels(known, names, rows, where)
+    numbers = pl.repeat(None, table.height, dtype=pl.Int32, eager=True).scatter(has_label.arg_true(), labels.numbers)
+    notes = (*labels.notes, f"{table.height - len(known):,} images have no label ({UNLABELLED})")
+    return TableRows(pl.DataFrame([numbers.alias("label"), *beside_labels(table, where)]), labels.classes, notes)
+
+
+def manifest_of_paths(
+    table: pl.DataFrame,
+    where: Path,
+    name: str,
+    said: str,
+    root: Path | str | None = None,
+    names: Sequence[str] | None = None,
+    form: str = "table",
+) -> Manifest:
     """Make a manifest of a table that says where its images are.
 
     Args:
         table: as `by_role` gives it, with `path`.
-        root: folder that the paths are relative to; `/` admits absolute ones.
-        where: the table, for errors.
+        where: the table, or its folder; for errors, and because images are looked for beside it.
         name: what to call the set.
         said: which columns were read.
+        root: folder that the paths are relative to, if the user named one; `/` admits absolute ones.
         names: as in `table_rows`.
+        form: name of the format.
 
     Raises:
-        BadData: as `table_rows`; the root is no folder; paths are empty, leave the root, are there twice, or lead to no image.
+        BadData: as `table_rows`; the root is no folder or holds none of the images; paths are empty, leave the root, or are there twice.
     """
-    found = table_rows(table, where, names)
-    if not os.path.isdir(root):
-        raise BadData(f"{where}: its images cannot be in {root}, which is no folder; pass --root with the folder that paths start from")
-    paths = _paths(table, root, where)
-    _refuse_twice(paths, found.rows["label"], table[ROW], where)
-    _refuse_missing(paths, root, where)
-    survey([os.path.join(root, path) for path in paths])
-    rows = found.rows.with_columns(paths)
+    return manifest_of_rows(table_rows(table, where, names), table, where, name, said, root, form)
+
+
+def manifest_of_rows(
+    found: TableRows, table: pl.DataFrame, where: Path, name: str, said: str, root: Path | str | None = None, form: str = "table"
+) -> Manifest:
+    """Make a manifest of a table whose labels are read, whatever they are; arguments and errors as of `manifest_of_paths`."""
+    given = None if root is None else Path(root)
+    paths = clean_paths(table["path"], table[ROW], where, given)
+    _refuse_twice(paths, found.rows["targets" if "targets" in found.rows.columns else "label"], table[ROW], where)
+    located = locate(paths, [where if where.is_dir() else where.parent], where, given)
+    rows = found.rows.with_columns(located.paths)
     if "id" not in rows.columns:
         rows = rows.with_columns(paths.alias("id"))
     summary = f"read from the table {where.name!r}: {rows.height:,} images, {len(found.classes):,} classes"
-    return Manifest(rows, found.classes, root, {}, name, (summary, said, *found.notes))
-
-
-def _paths(table: pl.DataFrame, root: Path, where: Path) -> pl.Series:
-    """Give paths relative to the root, without `./` and doubled slashes."""
-    if table["path"].dtype not in (pl.String, pl.Categorical, pl.Enum):
-        raise BadData(f"{where}: the column for the path holds {table['path'].dtype}, expected text; choose another with --columns path=")
-    paths = table["path"].cast(pl.String)
-    if root == Path(root.anchor):
-        paths = paths.str.strip_prefix(root.anchor)
-    rules = [
-        (paths.is_null() | (paths.str.strip_chars() == ""), "is empty", "give every row a path"),
-        (paths.str.starts_with("/"), "is absolute", "make it relative to the root, or pass --root / to admit absolute paths"),
-        (paths.str.contains(r"(^|/)\.\.(/|$)"), "leaves the root", "paths must not hold '..'; pass --root / and absolute paths instead"),
-        (paths.str.contains(r"[\x00-\x1f]"), "holds a control character", "correct the table"),
-    ]
-    for unfit, what, remedy in rules:
-        rows = unfit.arg_true()
-        if len(rows):
-            more = f" (and {len(rows) - 1:,} more)" if len(rows) > 1 else ""
-            raise BadData(f"{where}: path {table['path'][rows[0]]!r} in row {table[ROW][rows[0]]}{more} {what}; {remedy}")
-    return paths.str.replace_all(r"/+(\./+)*", "/").str.replace(r"^(\./)+", "").alias("path")
+    notes = (summary, said, *([] if located.said == AS_WRITTEN else [located.said]), *found.notes)
+    return Manifest(rows, found.classes, located.root, {}, name, notes, origin=Origin(form))
 
 
 def _refuse_twice(paths: pl.Series, labels: pl.Series, rows: pl.Series, where: Path) -> None:
@@ -157,10 +178,3 @@ def _refuse_twice(paths: pl.Series, labels: pl.Series, rows: pl.Series, where: P
     raise BadData(
         f"{where}: {images.height:,} images are listed more than once {seen}; list each once, and use a weight column to count it more"
     )
-
-
-def _refuse_missing(paths: pl.Series, root: Path, where: Path) -> None:
-    missing = [path for path in paths if not os.path.isfile(os.path.join(root, path))]
-    if missing:
-        named = first_five([repr(path) for path in missing])
-        raise BadData(f"{where}: {len(missing):,} of {len(paths):,} images are not in {root}: {named}; pass --root with their folder")

@@ -1,0 +1,273 @@
+"""Reader of COCO-style JSON: iNaturalist 2017 to 2021, Herbarium 2020 to 2022, LVIS; joined by id, never by position."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import polars as pl
+
+from tailwise.data.columns import SPLITS
+from tailwise.data.listing import first_five
+from tailwise.data.locating import AS_WRITTEN, clean_paths, locate
+from tailwise.data.manifest import Manifest
+from tailwise.data.origin import Finding, Origin, SourceTable
+from tailwise.data.place import Place
+from tailwise.data.readers.coco_classes import Classes, join_classes, read_categories
+from tailwise.data.readers.coco_findings import empty_boxes, label_findings, orphans
+from tailwise.data.readers.json_tables import JsonTables
+from tailwise.data.readers.labels import split_in_name
+from tailwise.errors import BadData
+
+_OBJECT = re.compile(rb'\s*\{.*?"(images|annotations|categories)"\s*:', re.DOTALL)
+_LIST = re.compile(rb'\s*\[\s*\{[^{}]*"file_name"\s*:', re.DOTALL)
+Id = int | str
+
+
+class Image(msgspec.Struct, gc=False):
+    """An image record; Herbarium 2022 calls its key `image_id`, LVIS v1 says where it is by `coco_url`."""
+
+    id: Id | None = None
+    image_id: Id | None = None
+    file_name: str | None = None
+    coco_url: str | None = None
+
+
+class Annotation(msgspec.Struct, gc=False):
+    """An annotation record; `fpath` stands in lists that have no images table."""
+
+    id: Id | None = None
+    image_id: Id | None = None
+    category_id: Id | None = None
+    genus_id: Id | None = None
+    bbox: list[float | None] | None = None
+    fpath: str | None = None
+
+
+class Genus(msgspec.Struct, gc=False):
+    """A genus record of Herbarium 2022."""
+
+    genus_id: Id | None = None
+    genus: str | None = None
+
+
+class Part(NamedTuple):
+    """What one file says.
+
+    Attributes:
+        file: where.
+        split: that its name says.
+        images: `image`, `path`: ids as text, in the file's order.
+        annotations: `annotation`, `image`, `class`, `genus`: ids as text.
+        boxes: whether annotations have boxes.
+        tables: of the file.
+        findings: of the file alone.
+    """
+
+    file: Path
+    split: str
+    images: pl.DataFrame
+    annotations: pl.DataFrame
+    boxes: bool
+    tables: tuple[SourceTable, ...]
+    findings: tuple[Finding, ...]
+
+
+def recognises(place: Place) -> bool:
+    """A `.json` file that begins like COCO, or a folder with such files on top or in `train/`, `val/`, `test/`."""
+    return bool(_files(place.path)) if place.is_folder else _is_coco(place.path)
+
+
+def _is_coco(file: Path) -> bool:
+    if not file.name.lower().removesuffix(".gz").endswith(".json"):
+        return False
+    start = Place(file).start.removeprefix(b"\xef\xbb\xbf")
+    return bool(_OBJECT.match(start) or _LIST.match(start))
+
+
+def _files(folder: Path) -> list[Path]:
+    """List the files of a folder, those of subfolders named like splits included."""
+    below = [folder, *(folder / name for name in Place(folder).names if split_in_name(name) and (folder / name).is_dir())]
+    names = [place / name for place in below for name in Place(place).names if re.search(r"\.json(\.gz)?$", name, re.IGNORECASE)]
+    return [file for file in names if file.is_file() and _is_coco(file)]
+
+
+def read_coco(path: Path | str, root: Path | str | None = None) -> Manifest:
+    """Read COCO-style JSON: one file, or a folder with one a split.
+
+    Images, annotations and categories are joined by their ids, which stay text. Labels are the ranks of the class ids; `class_table` has
+    the ids and the levels of the hierarchy. An image with annotations of one class counts once; with several classes it has several
+    labels where the file has boxes (LVIS), and is a conflict elsewhere. Images of a list without annotations have no label. Lists that are
+    not needed (`distances`) are counted and never kept. Names in a `categories.json` beside the file win over those in it.
+
+    Args:
+        path: `.json` or `.json.gz`; its name says the split, or its folder's, else it is train.
+        root: folder that file names are relative to; None tries the file's own and `images/`, `train_images/` and the like in it.
+
+    Raises:
+        BadData: no such JSON, cut off, of another shape; names that leave the root; no image has a label.
+    """
+    path = Path(path)
+    files = _files(path) if path.is_dir() else [path]
+    texts = [JsonTables(file) for file in files]
+    parts = [_part(text, path) for text in texts]
+    classes = join_classes([read_categories(text) for text in texts], path)
+    if not classes.ids:
+        classes = classes.of_annotations(pl.concat([part.annotations for part in parts])["class"])
+    rows, place, said = _rows(parts, path, None if root is None else Path(root))
+    is_lvis = "frequency" in classes.table.columns
+    labelled, of_labels = _label(rows, parts, classes, is_lvis)
+    findings = (*classes.findings, *(found for part in parts for found in part.findings), *of_labels)
+    tables = tuple(table for part in parts for table in part.tables)
+    name = path.resolve().name if path.is_dir() else re.sub(r"\.json(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+    summary = f"read from the JSON of {path.name!r}: {labelled.height:,} images, {len(classes.ids):,} classes, joined by id"
+    notes = (summary, *([] if said == AS_WRITTEN else [said]), *classes.notes)
+    return Manifest(labelled, classes.names, place, {}, name, notes, classes.table, Origin("coco", tables, findings))
+
+
+def _part(text: JsonTables, source: Path) -> Part:
+    """Decode one file, a list at a time, into columns of text."""
+    file = text.file
+    images = text.records("" if "" in text.lists else "images", Image)
+    annotations = text.records("annotations", Annotation)
+    genera = {_text(genus.genus_id): genus.genus for genus in text.records("genera", Genus)}
+    known = {"": len(images), "images": len(images), "annotations": len(annotations), "genera": len(genera)}
+    if not images and annotations and annotations[0].fpath is not None:
+        images = [Image(image_id=one.image_id, file_name=one.fpath) for one in annotations]
+    if not images:
+        raise BadData(f'{file}: no images; expected a list \'images\' with records such as {{"id": 1, "file_name": "a.jpg"}}')
+    of_images = pl.DataFrame(
+        {"image": _ids([one.image_id if one.id is None else one.id for one in images]), "path": [_path(one) for one in images]},
+        schema={"image": pl.String, "path": pl.String},
+    )
+    of_annotations = pl.DataFrame(
+        {
+            "annotation": _ids([one.id for one in annotations]),
+            "image": _ids([one.image_id for one in annotations]),
+            "class": _ids([one.category_id for one in annotations]),
+            "genus": [genera.get(_text(one.genus_id)) if one.genus_id is not None else None for one in annotations],
+        },
+        schema=dict.fromkeys(("annotation", "image", "class", "genus"), pl.String),
+    )
+    findings = [*empty_boxes(file, [(one.id, one.bbox) for one in annotations if one.bbox is not None])]
+    mixed = {type(one.image_id) for one in annotations if one.image_id is not None} | {
+        type(one.id if one.image_id is None else one.image_id) for one in images
+    }
+    if len(mixed) > 1:
+        findings.append(Finding("mixed-ids", "note", f"{file.name}: image ids are numbers in some records, text in others; read as text."))
+    split = _split_of(file, source, is_bare=bool("" in text.lists))
+    tables = text.tables(known)
+    return Part(file, split, of_images, of_annotations, any(one.bbox for one in annotations), tables, tuple(findings))
+
+
+def _split_of(file: Path, source: Path, is_bare: bool) -> str:
+    named = split_in_name(re.sub(r"\.json(\.gz)?$", "", file.name, flags=re.IGNORECASE))
+    return named or split_in_name(file.parent.name if file.parent != source else "") or ("test" if is_bare else "train")
+
+
+def _text(value: Id | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def _ids(values: Sequence[Id | None]) -> pl.Series:
+    if all(isinstance(value, int) for value in values):
+        try:
+            return pl.Series(values, dtype=pl.Int64).cast(pl.String)
+        except OverflowError:
+            pass
+    return pl.Series([_text(value) for value in values], dtype=pl.String)
+
+
+def _path(image: Image) -> str | None:
+    """Give a file's name, or the end of its address with the folder that images of COCO lie in."""
+    if image.file_name is not None or image.coco_url is None:
+        return image.file_name
+    return "/".join(image.coco_url.split("/")[-2:])
+
+
+def _rows(parts: Sequence[Part], source: Path, root: Path | None) -> tuple[pl.DataFrame, Path | None, str]:
+    """Give `id`, `path`, `split` of all images, the folder that paths are relative to, and how they were mapped."""
+    if root is not None and not root.is_dir():
+        raise BadData(f"{source}: its images cannot be in {root}, which is no folder; pass --root with their folder")
+    found, places, said = [], [], AS_WRITTEN
+    for part in parts:
+        images = _once(part)
+        written = clean_paths(images["path"], images["row"], part.file, root, strip_absolute="images" not in _names(part))
+        located = locate(written, _folders(part, root), part.file)
+        found.append(images.select("image", "row").with_columns(located.paths, pl.lit(part.split).alias("split")))
+        places.append(located.root)
+        said = located.said if located.root is not None and located.said != AS_WRITTEN else said
+    there = [os.path.abspath(place) for place in places if place is not None]
+    if root is not None and not there:
+        raise BadData(f"{source}: none of its images is in {root}; pass --root with the folder that file names start from")
+    common = Path(os.path.commonpath(there)) if there else None
+    for number, place in enumerate(places):
+        if common is not None and place is not None and (below := os.path.relpath(os.path.abspath(place), common)) != ".":
+            found[number] = found[number].with_columns(path=pl.lit(f"{Path(below).as_posix()}/") + pl.col("path"))
+    rows = pl.concat(found)
+    ids = pl.col("image") if not rows["image"].is_duplicated().any() else pl.col("split") + "/" + pl.col("image")
+    rows = rows.with_columns(id=ids)
+    twice = rows.filter(pl.col("id").is_duplicated())["id"]
+    if len(twice):
+        raise BadData(
+            f"{source}: image ids {first_five(twice.unique().sort().to_list())} are in several files of one split; give one file a split"
+        )
+    return rows, common, said
+
+
+def _names(part: Part) -> set[str]:
+    return {table.name.rpartition(": ")[2] for table in part.tables}
+
+
+def _once(part: Part) -> pl.DataFrame:
+    """Give the images with a row number, those of a repeated id once."""
+    images = part.images.with_row_index("row")
+    nameless = images.filter(pl.col("image").is_null() | pl.col("path").is_null())
+    if nameless.height:
+        raise BadData(
+            f"{part.file}: image record {nameless['row'][0]} has no id or no file_name (and {nameless.height - 1:,} more); correct it"
+        )
+    return images.unique("image", keep="first", maintain_order=True)
+
+
+def _folders(part: Part, root: Path | None) -> list[Path]:
+    """Give the folders in which the images of a file may lie."""
+    bases = [part.file.parent] if root is None else [root]
+    inside = [f"{part.split}_images", "images", part.split, "train_images", "train", "train2017", "val2017"]
+    return [*bases, *(base / name for base in bases for name in inside)]
+
+
+def _label(rows: pl.DataFrame, parts: Sequence[Part], classes: Classes, is_lvis: bool) -> tuple[pl.DataFrame, list[Finding]]:
+    """Join images, annotations and classes; give rows of a manifest, and what does not fit."""
+    findings: list[Finding] = []
+    pairs = []
+    for part in parts:
+        findings += orphans(part.file.name, part.split, part.images, part.annotations, classes)
+        here = rows.filter(pl.col("split") == part.split).select("id", "image")
+        known = part.annotations.join(here, on="image").join(classes.labels, on="class")
+        findings += label_findings(part.file.name, known, classes)
+        pairs.append(known.select("id", "label"))
+    of_image = pl.concat(pairs).unique().sort("id", "label").group_by("id", maintain_order=True).agg(pl.col("label"))
+    several = of_image.filter(pl.col("label").list.len() > 1)
+    table = rows.join(of_image, on="id", how="left", maintain_order="left")
+    is_multi = is_lvis or (several.height > 0 and any(part.boxes for part in parts))
+    if not is_multi and several.height:
+        named = first_five(several["id"].sort().to_list()[:5])
+        says = f"{several.height:,} images have annotations of several classes: {named}."
+        findings.append(Finding("several-classes", "error", says, several.height, tuple(several["id"].sort())))
+    if is_multi:
+        annotated = {part.split for part in parts if part.annotations.height}
+        targets = pl.when(pl.col("split").is_in(sorted(annotated))).then(pl.col("label").fill_null([])).otherwise(pl.col("label"))
+        table = table.with_columns(targets=targets.cast(pl.List(pl.Int32)), label=pl.lit(None, pl.Int32))
+    else:
+        table = table.with_columns(label=pl.when(pl.col("label").list.len() == 1).then(pl.col("label").list.first()))
+    if of_image.is_empty():
+        raise BadData(f"{parts[0].file}: no image has a label; give the file with the annotations beside it, in one folder")
+    order = pl.col("split").replace_strict(dict(zip(SPLITS, range(3), strict=True)), return_dtype=pl.Int8)
+    table = table.sort(order, "label", "image") if not is_multi else table.sort(order, "image")
+    columns = ["id", "path", "label", "split", *(["targets"] if is_multi else [])]
+    return table.select(columns), findings

@@ -1,0 +1,78 @@
+"""What does not fit in COCO-style JSON: orphans, repeated ids, genera that contradict the class, boxes without area."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tailwise.data.listing import first_five
+from tailwise.data.origin import Finding, Severity
+from tailwise.data.readers.coco_classes import Classes
+
+
+def orphans(name: str, split: str, images: pl.DataFrame, annotations: pl.DataFrame, classes: Classes) -> Iterator[Finding]:
+    """Find records that lead nowhere, and ids that are there twice.
+
+    Args:
+        name: of the file.
+        split: of its images.
+        images: `image`.
+        annotations: `annotation`, `image`, `class`.
+        classes: that are known.
+    """
+    yield from _found(
+        "image-twice", "error", name, images.filter(pl.col("image").is_duplicated())["image"].unique(), "image ids are there twice"
+    )
+    twice = annotations.filter(pl.col("annotation").is_not_null() & pl.col("annotation").is_duplicated())["annotation"].unique()
+    yield from _found("annotation-twice", "warning", name, twice, "annotation ids are there twice")
+    strays = annotations.join(images, on="image", how="anti", nulls_equal=True)["image"]
+    yield from _found("annotation-without-image", "warning", name, strays, "annotations are of images that are not listed, image ids")
+    unknown = annotations.join(classes.labels, on="class", how="anti")["class"]
+    yield from _found("unknown-class", "warning", name, unknown, "annotations are of classes that are not listed, class ids")
+    bare = images.join(annotations, on="image", how="anti")["image"].unique()
+    if annotations.height or split == "train":
+        yield from _found("image-without-annotation", "warning", name, bare, "images have no annotation and no label, image ids")
+    if annotations.height and annotations.height != images.height:
+        says = f"{name}: {annotations.height:,} annotations of {images.height:,} images."
+        yield Finding("unequal-numbers", "note", says, abs(annotations.height - images.height))
+
+
+def label_findings(name: str, known: pl.DataFrame, classes: Classes) -> Iterator[Finding]:
+    """Find annotations whose genus is not that of their class: `genus`, `label`, `id`."""
+    if "genus" not in classes.table.columns or known["genus"].null_count() == known.height:
+        return
+    of_class = classes.table.select(pl.col("genus").alias("own")).with_row_index("label").with_columns(pl.col("label").cast(pl.Int32))
+    other = known.join(of_class, on="label").filter(
+        pl.col("genus").is_not_null() & pl.col("own").is_not_null() & (pl.col("genus") != pl.col("own"))
+    )
+    yield from _found("genus-unlike-class", "warning", name, other["id"], "annotations have another genus than their class, image ids")
+
+
+def empty_boxes(file: Path, boxes: Sequence[tuple[Any, Sequence[float | None]]]) -> Iterator[Finding]:
+    """Find boxes [x, y, width, height] that are none."""
+    wrong = [(str(id_), box) for id_, box in boxes if not _is_box(box)]
+    if wrong:
+        says = f"{file.name}: {len(wrong):,} annotations have an empty box, the first is annotation {wrong[0][0]}: {list(wrong[0][1])[:5]}."
+        yield Finding("empty-box", "warning", says, len(wrong), tuple(id_ for id_, _ in wrong))
+
+
+def _is_box(box: Sequence[float | None]) -> bool:
+    if len(box) != 4 or any(value is None or not math.isfinite(value) for value in box):
+        return False
+    return bool(box[2] > 0 and box[3] > 0)  # type: ignore[operator]
+
+
+def _found(kind: str, severity: Severity, name: str, ids: pl.Series, what: str) -> Iterator[Finding]:
+    if len(ids):
+        named = ids.cast(pl.String).fill_null("none").sort()
+        yield Finding(
+            kind,
+            severity,
+            f"{name}: {len(ids):,} {what}: {first_five(named.unique(maintain_order=True).to_list())}.",
+            len(ids),
+            tuple(named),
+        )
