@@ -24,7 +24,9 @@ from tailwise.method import Method, Modifier
 from tailwise.specification import PACKAGE
 
 ENTRY_POINTS = "tailwise.methods"
-ROOMS: dict[str, str] = {"method": "methods", "modifier": "modifiers", "recipe": "recipes"}
+CHECK_POINTS = "tailwise.checks"
+ROOMS: dict[str, str] = {"method": "methods", "modifier": "modifiers", "recipe": "recipes", "check": "checks/findings"}
+_CARDS = ("Card", "Check")
 
 
 @dataclass(frozen=True)
@@ -58,16 +60,17 @@ def entries(kind: str) -> Mapping[str, Entry]:
     for path in sorted((PACKAGE / ROOMS[kind]).glob("*.py")):
         if not path.stem.startswith("_"):
             name = path.stem.replace("_", "-")
-            found[name] = _read_entry(name, f"tailwise.{ROOMS[kind]}.{path.stem}", path.read_text(encoding="utf-8"))
-    if kind == "method":
-        found |= {e.name: e for e in _entry_points() if e.name not in found}
+            module = f"tailwise.{ROOMS[kind].replace('/', '.')}.{path.stem}"
+            found[name] = _read_entry(name, module, path.read_text(encoding="utf-8"))
+    if group := {"method": ENTRY_POINTS, "check": CHECK_POINTS}.get(kind):
+        found |= {e.name: e for e in _entry_points(group) if e.name not in found}
     return found
 
 
 def _read_entry(name: str, module: str, source: str) -> Entry:
     """Read the literal fields of the card in a module's source."""
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Card":
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _CARDS:
             said = {k.arg: k.value for k in node.keywords if k.arg}
             presets = said.get("presets")
             keys = [k.value for k in presets.keys if isinstance(k, ast.Constant)] if isinstance(presets, ast.Dict) else []
@@ -89,11 +92,11 @@ def _literal(node: ast.expr | None, default: Any) -> Any:
         return default
 
 
-def _entry_points() -> Iterator[Entry]:
-    """Yield methods of other packages; their modules are imported only when one is used."""
+def _entry_points(group: str) -> Iterator[Entry]:
+    """Yield what other packages offer; their modules are imported only when one is used."""
     from importlib.metadata import entry_points
 
-    for point in entry_points(group=ENTRY_POINTS):
+    for point in entry_points(group=group):
         yield Entry(point.name.lower().replace("_", "-"), point.value)
 
 
@@ -123,8 +126,8 @@ def find(kind: str, name: str) -> Entry:
 def load(kind: str, name: str) -> Any:
     """Import the class, or recipe, behind a name."""
     entry = find(kind, name)
-    if kind == "recipe":
-        return importlib.import_module(entry.module).RECIPE
+    if kind in ("recipe", "check"):
+        return getattr(importlib.import_module(entry.module), kind.upper())
     return _defined_in(importlib.import_module(entry.module), kind) if _is_ours(entry) else _load_of_package(entry)
 
 
@@ -181,9 +184,22 @@ def load_file(path: Path | str) -> type[Method]:
     Raises:
         BadData: no such file, or it does not define exactly one method.
     """
-    given, path = str(path), Path(path).resolve()
-    if not path.is_file():
+    if not Path(path).is_file():
         raise BadData(f"no file {path}; --method takes a name of `tailwise methods` or the path of a Python file")
+    made: type[Method] = _defined_in(load_module(path), "method")
+    made.catalogue_name, made.catalogue_file = Path(path).stem.replace("_", "-"), str(path)
+    return made
+
+
+def load_module(path: Path | str) -> ModuleType:
+    """Import a user's file, afresh at each call, as `load_file` says.
+
+    Raises:
+        BadData: no such file, or it cannot be imported.
+    """
+    path = Path(path).resolve()
+    if not path.is_file():
+        raise BadData(f"no file {path}; give the path of a Python file")
     name = f"tailwise_user_{path.stem}_{hashlib.sha256(str(path.parent).encode()).hexdigest()[:8]}"
     folder = _FolderFinder(path.parent)
     folder.forget()
@@ -201,9 +217,7 @@ def load_file(path: Path | str) -> type[Method]:
         raise BadData(f"{path} cannot be loaded: {_one_line(error)}; mend the file, --debug shows where") from error
     finally:
         sys.meta_path.remove(folder)
-    made: type[Method] = _defined_in(module, "method")
-    made.catalogue_name, made.catalogue_file = path.stem.replace("_", "-"), given
-    return made
+    return module
 
 
 class _FreshLoader(SourceFileLoader):

@@ -28,12 +28,18 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "Say what is in a data set, with advice; nothing is trained.",
         ("tailwise explore photos/", "tailwise explore labels.csv --columns path=file,label=species", "tailwise explore photos/ --json"),
     ),
+    "check": (
+        "tailwise.cli.check:check",
+        "Find what is wrong with a data set: broken, blank and doubled images, leaks.",
+        ("tailwise check photos/", "tailwise check photos/ --fix photos-clean/", "tailwise check labels.csv --root images/ --json"),
+    ),
     "build": (
         "tailwise.cli.build:build",
-        "Split and thin a data set, and write it as an image folder with a manifest.",
+        "Split and thin a data set, and write it in one of six layouts, with a manifest and a data card.",
         (
             "tailwise build photos/ photos-lt/ --tail exponential:100",
-            "tailwise build labels.csv out/ --root images/ --split 80/10/10 --copy",
+            "tailwise build labels.csv out/ --root images/ --split 80/10/10 --layout parquet",
+            "tailwise build cifar100 cifar100-lt/ --root archives/ --tail exponential:100 --twin cifar100-even/",
         ),
     ),
     "train": (
@@ -110,7 +116,7 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run a command and exit: 0 fine, 2 bad input, 3 stopped on the way, 70 unexpected fault, 130 interrupted."""
+    """Run a command and exit: 0 fine, 1 errors found, 2 bad input, 3 stopped on the way, 70 unexpected fault, 130 interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait must not spin: before torch is imported
     with contextlib.suppress(ValueError):  # not the main thread
@@ -137,8 +143,7 @@ def run(words: list[str]) -> int:
     app = make_app()
     try:
         with together.joined(words) as here, _warnings_told():
-            if here:
-                app(words or ["--help"])
+            code = app(words or ["--help"]) if here else None
     except TailwiseError as error:
         if debug:
             raise
@@ -159,7 +164,7 @@ def run(words: list[str]) -> int:
             together.let_others_speak()  # the one that failed says why, and the launcher where one was killed
             return together.KILLED
         return _say(f"unexpected fault: {type(error).__name__}: {error}; the same command with --debug shows where", 70)
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 @contextlib.contextmanager

@@ -1,0 +1,1 @@
+"""One file a check; its name is the file's name, and it defines `CHECK`."""

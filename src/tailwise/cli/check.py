@@ -1,0 +1,149 @@
+"""`tailwise check`: what is wrong with a data set, and a manifest without it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from tailwise.cli.options import check_data
+
+if TYPE_CHECKING:
+    from tailwise.checks.run import Checked
+    from tailwise.data.origin import Finding
+
+LISTED = 40
+"""Images that are printed; `--json` gives all."""
+
+
+def check(
+    data: str,
+    /,
+    *,
+    root: Path | None = None,
+    columns: str | None = None,
+    format: str | None = None,
+    check: Annotated[tuple[Path, ...], Parameter(negative="")] = (),
+    fix: Path | None = None,
+    json: bool = False,
+) -> int:
+    """Look at every image of a data set, once, and say what is wrong; exit code 1 where there are errors.
+
+    Parameters
+    ----------
+    data
+        A folder of class folders, a list or table, a file, or a name (digits).
+    root
+        Folder that the paths of a list start from, or where the images of a saved manifest are now.
+    columns
+        Names of a table's columns where they are not recognised, as in path=file,label=species.
+    format
+        What DATA is, where it is not to be recognised: coco, list, table, ... (an unknown name lists all).
+    check
+        A file with a check of your own; may be repeated.
+    fix
+        Folder for a manifest without what the checks leave out. Image files stay where they are.
+    json
+        Print all findings with all images as JSON.
+    """
+    check_data(data)
+
+    from tailwise.checks.run import check as run_checks
+    from tailwise.checks.run import repair
+    from tailwise.cli.progress import image_progress
+    from tailwise.cli.tables import print_json, say
+    from tailwise.data import read
+
+    manifest = read(data, root=root, columns=columns, format=format)
+    bar, seen = image_progress("images")
+    with bar:
+        found = run_checks(manifest, files=check, progress=seen)
+    written = None if fix is None else _write(repair(manifest, found), fix)
+    if json:
+        print_json({**found.to_dict(), "fixed": None if fix is None else str(fix)})
+    else:
+        _print(found)
+        if fix is not None:
+            say("")
+            say(f"{'already done' if written else 'written'}: {fix}, without {_left_out(found):,} images; the files stay where they are")
+            say(f"next: tailwise explore {fix}")
+        elif _left_out(found):
+            say("")
+            say(f"--fix FOLDER writes a manifest without {_left_out(found):,} of these images; no image is touched")
+    return 1 if found.has_errors else 0
+
+
+def _write(fixed, folder: Path) -> bool:  # type: ignore[no-untyped-def]
+    """Save the manifest, unless it stands there; say whether it does."""
+    import os
+
+    from tailwise.data import Manifest
+    from tailwise.data.storage import read_card
+    from tailwise.errors import BadData, OutputExists
+    from tailwise.store import Store
+
+    fixed = fixed.with_content(Store().shelf("hashes"))
+    if os.path.lexists(folder):
+        try:
+            stands = read_card(folder)["identity"] == fixed.identity and Manifest.load(folder).identity == fixed.identity
+        except BadData:
+            stands = False
+        if not stands:
+            raise OutputExists(f"{folder} exists already and holds something else; give the name of a folder that does not")
+        return True
+    fixed.save(folder)
+    return False
+
+
+def _left_out(found: Checked) -> int:
+    return len({id_ for ids in found.left_out.values() for id_ in ids})
+
+
+def _print(found: Checked) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from tailwise.cli.tables import console, say
+
+    say(f"{found.name}: {found.images:,} images, {100 * found.score:.2f} % of them without an error or a warning")
+    if found.looked_at == "table":
+        say("The images are not there, so only the list was looked at.")
+    if not found.findings:
+        say("Nothing was found.")
+        return
+    say("")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("severity", "finding"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("number", justify="right")
+    table.add_column("what", overflow="fold")
+    for finding in found.findings:
+        table.add_row(Text(finding.severity), Text(finding.kind), Text(f"{finding.count:,}"), Text(finding.says))
+    console.print(table)
+    _print_images([finding for finding in found.findings if finding.ids])
+
+
+def _print_images(findings: Sequence[Finding]) -> None:
+    """List what the findings name, with scores."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from tailwise.cli.tables import console, say
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("finding", no_wrap=True)
+    table.add_column("score", justify="right", no_wrap=True)
+    table.add_column("image or class", overflow="fold")
+    table.add_column("beside", overflow="fold")
+    rows = [(finding, place) for finding in findings for place in range(len(finding.ids))]
+    for finding, place in rows[:LISTED]:
+        score = f"{finding.scores[place]:.4g}" if finding.scores else ""
+        other = finding.others[place] if finding.others else ""
+        table.add_row(Text(finding.kind), Text(score), Text(finding.ids[place]), Text(other))
+    if rows:
+        say("")
+        console.print(table)
+    if len(rows) > LISTED:
+        say(f"... and {len(rows) - LISTED:,} more: --json lists all")

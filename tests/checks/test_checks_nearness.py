@@ -1,0 +1,42 @@
+"""Near hashes are found exactly, however they are cut into bands and blocks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tailwise.checks import nearness
+from tailwise.checks.nearness import near_pairs
+
+
+@pytest.fixture
+def hashes():
+    """Random hashes, and neighbours of some of them at one to nine bits."""
+    rng = np.random.default_rng(0)
+    found = [rng.integers(0, 2**64, 1_200, dtype=np.uint64)]
+    for flips in range(1, 10):
+        near = rng.choice(found[0], 120)
+        for _ in range(flips):
+            near = near ^ (np.uint64(1) << rng.integers(0, 64, len(near), dtype=np.uint64))
+        found.append(near)
+    return rng.permutation(np.unique(np.concatenate(found)))
+
+
+@pytest.mark.parametrize("distance", [1, 2, 4, 7])
+@pytest.mark.parametrize("block", [1, 1 << 22])
+def test_they_are_those_of_all_pairs(hashes, distance, block, monkeypatch):
+    monkeypatch.setattr(nearness, "_BLOCK", block * 100)
+    apart = np.bitwise_count(hashes[:, None] ^ hashes[None, :])
+    expected = {(i, j) for i, j in np.argwhere(apart <= distance).tolist() if i < j}
+    first, second, bits = near_pairs(hashes, distance)
+    pairs = list(zip(first.tolist(), second.tolist(), strict=True))
+    assert len(pairs) == len(set(pairs))
+    assert set(pairs) == expected
+    np.testing.assert_array_equal(bits, apart[first, second])
+    assert len(expected) > 100
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_few_hashes_have_few_pairs(number):
+    first, _, _ = near_pairs(np.array([5, 7], np.uint64)[:number], 3)
+    assert len(first) == (number == 2)
