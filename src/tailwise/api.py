@@ -9,10 +9,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tailwise.data import NAMES, Manifest, write_folder
+from tailwise.checks.run import Checked, look
+from tailwise.checks.run import check as run_checks
+from tailwise.data import NAMES, Manifest
 from tailwise.data import read as read_data
+from tailwise.data.building import Making, build_set
 from tailwise.data.describe import Description, describe
+from tailwise.data.tails import ClassOrder
 from tailwise.data.trainable import EmptyClasses
+from tailwise.data.writers.layouts import LayoutName
 from tailwise.errors import BadData
 from tailwise.evaluation import Summary
 from tailwise.method import Method
@@ -43,6 +48,7 @@ def read(
     *,
     root: Path | None = None,
     columns: str | None = None,
+    format: str | None = None,
     split: str | None = None,
     tail: str | None = None,
     split_seed: int = 0,
@@ -54,6 +60,7 @@ def read(
         source: a name such as `digits`, a folder, a file, or a data set object; `tailwise.data.read` lists them.
         root: folder that the paths of a table start from, or where the images of a saved manifest are now.
         columns: names of a table's columns where they are not recognised, as in `path=file,label=species`.
+        format: of the source, where it is not to be recognised; `tailwise.data.formats.FORMATS` has the names.
         split: shares of train, val and test such as `80/10/10`; None keeps the data's own, or makes the default ones.
         tail: a profile such as `exponential:100`; None keeps all training images.
         split_seed: seed of both.
@@ -65,7 +72,7 @@ def read(
     >>> read("digits", split="50/10/40", tail="exponential:50")
     Manifest 'digits': 1,135 images, 10 classes, imbalance ratio 87; train 239, val 177, test 719
     """
-    return make_manifest(source, DataWords(root, split, tail, split_seed, empty_classes, columns=columns))
+    return make_manifest(source, DataWords(root, split, tail, split_seed, empty_classes, columns=columns, format=format))
 
 
 def explore(source: Any, *, groups: GroupScheme | None = None) -> Description:
@@ -75,22 +82,69 @@ def explore(source: Any, *, groups: GroupScheme | None = None) -> Description:
         source: what `read` takes.
         groups: `counts` or `thirds`; None for the default.
     """
-    return describe(read_data(source), groups)
+    manifest = read_data(source)
+    return describe(manifest, groups, look(manifest))
 
 
-def build(data: Manifest | Path | str, dest: Path | str, *, link: bool = False, force: bool = False) -> Manifest:
-    """Write a data set as an image folder with a manifest: `train/<class>/<name>`, `val`, `test`.
+def check(
+    source: Any,
+    *,
+    root: Path | None = None,
+    columns: str | None = None,
+    format: str | None = None,
+    files: Sequence[Path | str] = (),
+) -> Checked:
+    """Look at every image of a data set, once, and say what is wrong.
+
+    Args:
+        source: what `read` takes; read as it is, not split.
+        root: as `read` takes it.
+        columns: as `read` takes them.
+        format: as `read` takes it.
+        files: Python files with checks of one's own.
+
+    Returns:
+        Findings with the images that they name, and a score; `tailwise.checks.run.repair` leaves these images out.
+    """
+    return run_checks(read_data(source, root, columns, format), files=files)
+
+
+def build(
+    data: Manifest | Path | str,
+    dest: Path | str,
+    *,
+    layout: LayoutName = "folder",
+    split: str | None = None,
+    tail: str | None = None,
+    class_order: ClassOrder = "index",
+    split_seed: int = 0,
+    twin: Path | str | None = None,
+    empty_classes: EmptyClasses = "refuse",
+    licence: str | None = None,
+    link: bool = False,
+    force: bool = False,
+) -> Manifest:
+    """Split and thin a data set, and write it with a manifest and a data card.
 
     Args:
         data: what `read` gives or takes.
         dest: folder; appears whole, or not at all.
-        link: whether files are linked instead of copied.
+        layout: `folder` (`train/<class>/<name>`), `mini-imagenet-lt`, `parquet`, `hub`, `coco` or `list`.
+        split: as in `read`; equal bytes never come into two splits.
+        tail: as in `read`.
+        class_order: of a falling tail: `index`, or `random` by the seed.
+        split_seed: seed of all three.
+        twin: folder for the balanced twin, with the same val and test and as many training images.
+        empty_classes: as in `read`.
+        licence: a note for the data card.
+        link: whether files become hard links, where the file system can, instead of copies.
         force: replace a folder that was built before.
 
     Returns:
         The written set; `read(dest)` gives it again.
     """
-    return write_folder(make_manifest(data, DataWords()), Path(dest), link, force)
+    making = Making(split, tail, split_seed, class_order, empty_classes, licence)
+    return build_set(read_data(data), dest, making, layout, twin, link, force)[0].manifest
 
 
 def features(

@@ -49,7 +49,8 @@ def test_a_folder_is_split_thinned_written_and_said(photos, capsys):
     assert run(["build", "photos", "out", "--split", "60/0/40", "--tail", "exponential:3"]) == 0
     said = capsys.readouterr().out
     assert "split 60/0/40, seed 0: 9 train, 0 val, 6 test" in said
-    assert "built: out (train/, test/, manifest.parquet, card.json)" in said
+    assert "built: out (train/, test/, README.md, card.json, manifest.parquet)" in said
+    assert "files: 0 hard links, 10 copies" in said
     assert said.splitlines()[-2:] == ["next: tailwise explore out", "next: tailwise compare out"]
     assert read("out").counts() == (3, 1)
     assert len(list(Path("out/test/ant").iterdir())) == 4
@@ -64,7 +65,9 @@ def test_it_reads_splits_and_thins_as_read_does_in_python(photos):
 def test_a_table_with_columns_of_other_names_and_its_root(photos, capsys):
     assert run(["build", "list.csv", "out", "--root", "photos", "--columns", "path=bild,label=art", "--copy", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
-    assert set(record) == {"schema", "folder", "name", "identity", "classes", "counts", "provenance"}
+    keys = {"schema", "folder", "layout", "name", "identity", "classes", "counts", "linked", "copied", "provenance", "twin"}
+    assert set(record) == keys
+    assert (record["layout"], record["linked"], record["copied"], record["twin"]) == ("folder", 0, 15, None)
     assert (record["folder"], record["classes"]) == ("out", ["ant", "bee"])
     assert record["counts"] == {"train": [7, 3], "val": [1, 1], "test": [2, 1]}  # 20 % test, 10 % of the rest val, by hand
     assert record["identity"] == read("out").identity
@@ -74,11 +77,12 @@ def test_a_table_with_columns_of_other_names_and_its_root(photos, capsys):
 
 def test_links_and_replacing(photos, capsys):
     assert run(["build", "photos", "out", "--link"]) == 0
-    assert next(Path("out/train/ant").iterdir()).is_symlink()
+    assert "files: 15 hard links, 0 copies" in capsys.readouterr().out
+    assert next(Path("out/train/ant").iterdir()).stat().st_nlink == 2
     assert "holds links, not copies" in refused(capsys, "build", "photos", "out")
     assert run(["build", "photos", "out", "--force"]) == 0
     assert "holds copies, not the links" in refused(capsys, "build", "photos", "out", "--link")
-    assert not next(Path("out/train/ant").iterdir()).is_symlink()
+    assert next(Path("out/train/ant").iterdir()).stat().st_nlink == 1
 
 
 def test_somebodys_photographs_are_never_replaced(photos, own_place, capsys):
@@ -204,7 +208,7 @@ def test_arrays_become_png_and_features_are_refused(own_place, capsys):
 
 def test_wrong_words_are_refused_before_anything_is_read(photos, capsys):
     assert "'digit'. Did you mean 'digits'?" in refused(capsys, "build", "digit", "out")
-    assert ".csv or .tsv table" in refused(capsys, "build", "nowhere/", "out")
+    assert "a table or list of paths" in refused(capsys, "build", "nowhere/", "out")
     assert "adds up to 90" in refused(capsys, "build", "photos", "out", "--split", "80/10")
     assert "leave root out" in refused(capsys, "build", "photos", "out", "--root", "photos")
     assert "leave columns out" in refused(capsys, "build", "photos", "out", "--columns", "path=x")
@@ -231,3 +235,131 @@ def test_help_has_both_flags_and_loads_nothing_heavy():
     assert "--link" in said
     assert "--copy" in said
     assert said.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("layout", ["folder", "mini-imagenet-lt", "parquet", "hub", "coco", "list"])
+def test_every_layout_is_written_said_and_already_done(photos, capsys, layout):
+    words = ["build", "photos", "out", "--layout", layout, "--split", "60/20/20", "--tail", "exponential:3", "--json"]
+    assert run(words) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["layout"], record["counts"]["train"]) == (layout, [3, 1])
+    assert read("out").identity == record["identity"]
+    before = everything(Path("out"))
+    assert run(words[:-1]) == 0
+    said = capsys.readouterr().out
+    assert f"already done: out ({', '.join(name for name in _top(Path('out')))})" in said
+    assert everything(Path("out")) == before
+    if layout != "parquet":
+        assert f"was built as {layout}, not as parquet" in refused(capsys, "build", "photos", "out", "--layout", "parquet")
+    assert run(["build", "photos", "out", "--force"]) == 0
+
+
+def _top(folder: Path) -> list[str]:
+    splits = [name for name in ("train", "val", "test") if (folder / name).is_dir()]
+    others = sorted(place.name for place in folder.iterdir() if place.is_dir() and place.name not in splits)
+    return [*(f"{name}/" for name in (*splits, *others)), *sorted(place.name for place in folder.iterdir() if place.is_file())]
+
+
+def test_the_balanced_twin_is_written_beside_and_said(photos, capsys):
+    words = ["build", "photos", "lt", "--split", "60/20/20", "--tail", "exponential:3", "--twin", "even"]
+    assert run(words) == 0
+    said = capsys.readouterr().out
+    assert "built: lt (" in said
+    assert "built: even (" in said
+    assert "thinned train to balanced:4, seed 0: 4 of 9 images kept, 2 to 2 a class" in said
+    assert read("even").counts("test") == read("lt").counts("test")
+    assert run([*words, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["folder"], record["twin"]["folder"]) == ("lt", "even")
+    assert (record["counts"]["train"], record["twin"]["counts"]["train"]) == ([3, 1], [2, 2])
+    assert "one in the other" in refused(capsys, *words[:-1], "photos/even")
+    assert "one in the other" in refused(capsys, *words[:-1], "lt/even")
+
+
+def test_a_random_order_of_classes_and_a_licence(photos, capsys):
+    heads = set()
+    for seed in range(6):
+        assert (
+            run(
+                [
+                    "build",
+                    "photos",
+                    f"out{seed}",
+                    "--split",
+                    "60/0/40",
+                    "--tail",
+                    "exponential:3",
+                    "--class-order",
+                    "random",
+                    "--split-seed",
+                    str(seed),
+                ]
+            )
+            == 0
+        )
+        heads.add(read(f"out{seed}").counts())
+    assert heads == {(3, 1), (1, 3)}
+    assert run(["build", "photos", "noted", "--licence", "CC BY 4.0"]) == 0
+    assert json.loads(Path("noted/card.json").read_text())["licence"] == "CC BY 4.0"
+    assert "random" in refused(capsys, "build", "photos", "none", "--tail", "uniform:1:2", "--class-order", "random")
+
+
+def test_a_list_without_images_is_written_as_a_list_alone(own_place, capsys):
+    (own_place / "far.csv").write_text("path,label\n" + "".join(f"x/{n}.jpg,{'ab'[n % 2]}\n" for n in range(20)))
+    said = refused(capsys, "build", "far.csv", "out")
+    assert "pass --root" in said
+    assert run(["build", "far.csv", "out", "--layout", "list", "--split", "80/10/10"]) == 0
+    said = capsys.readouterr().out
+    assert "a list of 20 images, which are not there themselves" in said
+    assert "next: tailwise compare" not in said
+    assert "hard links" not in said
+    assert {place.name for place in Path("out").iterdir()} == {
+        *("train.txt", "val.txt", "test.txt", "classnames.txt"),
+        *("manifest.parquet", "card.json", "README.md"),
+    }
+    assert len(Path("out/train.txt").read_text().splitlines()) == 16
+
+
+def test_equal_bytes_under_two_labels_are_named_where_they_would_be_in_two_splits(photos, capsys):
+    for n in range(10):
+        (photos / "bee" / f"copy{n}.png").write_bytes((photos / "ant" / f"{n}.png").read_bytes())
+    said = refused(capsys, "build", "photos", "out", "--split", "50/0/50")
+    assert "under two labels" in said
+    assert "(ant, " in said
+    assert "(bee, " in said
+    assert "tailwise check --fix" in said
+    assert not Path("out").exists()
+
+
+def test_mini_imagenets_lists_with_the_published_counts(own_place, capsys):
+    shared = Path(__file__).resolve().parents[3] / "shared" / "data"
+    assert shared.is_dir(), f"{shared} is absent: what this test asserts of real lists was not tested"
+    counts = shared / "mini-imagenet-lt" / "cls_label.json"
+    words = ["--tail", f"counts:{counts}", "--split", "80/10/10", "--layout", "mini-imagenet-lt", "--json"]
+    assert run(["build", str(shared / "metadata" / "mini-imagenet"), "out", "--format", "mini-imagenet", *words]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert [sum(record["counts"][part]) for part in ("train", "val", "test")] == [23_192, 6_000, 6_000]
+    assert record["counts"]["train"] == list(json.loads(counts.read_text()).values())
+    assert Path("out/cls_label.json").read_bytes() == counts.read_bytes()
+    assert Path("out/train.csv").read_bytes().startswith(b"img,label\r\ndata/images/n")
+    assert str(shared) not in Path("out/card.json").read_text()
+
+
+def test_cifar_by_name_is_built_with_the_fields_draw_and_a_twin(own_place, capsys):
+    """A small archive in CIFAR-100's binary form: coarse label, fine label, 3,072 bytes."""
+    rng = np.random.default_rng(0)
+    folder = own_place / "archives" / "cifar-100-binary"
+    folder.mkdir(parents=True)
+    for name, images in (("train", 20), ("test", 2)):
+        records = [bytes([fine // 5, fine]) + rng.bytes(3072) for fine in np.tile(np.arange(100), images)]
+        (folder / f"{name}.bin").write_bytes(b"".join(records))
+    (folder / "fine_label_names.txt").write_text("".join(f"fine{n}\n" for n in range(100)))
+    (folder / "coarse_label_names.txt").write_text("".join(f"coarse{n}\n" for n in range(20)))
+    words = ["build", "cifar100", "lt", "--root", "archives", "--tail", "exponential:20", "--twin", "even", "--layout", "parquet", "--json"]
+    assert run(words) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["counts"]["train"][0], record["counts"]["train"][-1]) == (20, 1)
+    assert sum(record["counts"]["train"]) == sum(record["twin"]["counts"]["train"])
+    assert record["counts"]["test"] == record["twin"]["counts"]["test"] == [2] * 100
+    assert any("the field's own draw" in line for line in record["twin"]["provenance"])
+    assert read("lt").identity == record["identity"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -12,8 +13,8 @@ from PIL import Image
 
 from tailwise.data import from_arrays, read, read_pixels, split, thin, write_folder
 from tailwise.data.manifest import Manifest
-from tailwise.data.writers.folder import build_folder
-from tailwise.data.writers.names import safe_name, unique_names
+from tailwise.data.writers.names import class_folders, safe_name, unique_names
+from tailwise.data.writers.writing import write_set
 from tailwise.errors import BadData, BadValue, OutputExists, Unwritable
 
 
@@ -77,28 +78,55 @@ def test_equal_sets_give_equal_bytes_wherever_they_are_written(make_set, tmp_pat
     assert str(tmp_path) not in (tmp_path / "a" / "card.json").read_text()
 
 
-def test_links_lead_to_the_files_and_survive_a_move(pets, tmp_path, monkeypatch):
+def test_links_are_the_files_themselves_and_survive_a_move_of_both(pets, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     whole = read("pets")
-    write_folder(whole, "out", link=True)
+    built = write_set(whole, "out", link=True)
+    assert (built.linked, built.copied) == (4, 0)
     moved = tmp_path / "far" / "away" / "moved"
     moved.parent.mkdir(parents=True)
     Path("out").rename(moved)
     found = read(moved)
     for row in found.rows.iter_rows(named=True):
-        file = moved / row["path"]
-        assert file.is_symlink()
-        assert file.resolve() == (pets / row["id"]).resolve()
-    assert found.replace(rows=found.rows.drop("content")).identity == whole.identity
+        assert os.path.samefile(moved / row["path"], pets / row["id"])
+    shutil.rmtree(pets)
+    assert found.replace(rows=found.rows.drop("content")).identity == built.manifest.identity
 
 
-def test_links_to_arrays_or_into_the_store_are_refused(tmp_path):
+def test_what_the_file_system_does_not_link_is_copied_counted_and_done(pets, tmp_path, monkeypatch):
+    whole, link = read(pets), os.link
+
+    def half(file, new, **words):
+        if "dog" in str(file):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        link(file, new, **words)
+
+    monkeypatch.setattr(os, "link", half)
+    built = write_set(whole, tmp_path / "half", link=True)
+    assert (built.linked, built.copied) == (2, 2)
+    again = write_set(whole, tmp_path / "half", link=True)
+    assert again.stood
+    assert (again.linked, again.copied) == (2, 2)
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(OutputExists, match="holds copies, not the links"):  # now they could be linked
+        write_set(whole, tmp_path / "half", link=True)
+    with pytest.raises(OutputExists, match="holds links, not copies"):
+        write_set(whole, tmp_path / "half")
+    assert [place.name for place in tmp_path.iterdir() if place.name.startswith(".")] == []
+    write_set(whole, tmp_path / "copied")
+    for name in ("card.json", "README.md", "manifest.parquet"):
+        assert (tmp_path / "half" / name).read_bytes() == (tmp_path / "copied" / name).read_bytes()
+
+
+def test_links_to_arrays_are_refused_and_links_into_the_store_outlive_it(tmp_path, store):
     with pytest.raises(BadValue, match="in arrays, which cannot be linked to"):
         write_folder(read("digits"), tmp_path / "out", link=True)
     images = [{"bytes": (tmp_path / "x.png").read_bytes(), "path": None} for _ in [Image.new("L", (3, 3)).save(tmp_path / "x.png")]]
     pl.DataFrame({"image": images, "label": [0]}).write_parquet(tmp_path / "x.parquet")
-    with pytest.raises(BadValue, match="unpacked into the store, which may be emptied; copy them"):
-        write_folder(read(tmp_path / "x.parquet"), tmp_path / "out", link=True)
+    built = write_set(read(tmp_path / "x.parquet"), tmp_path / "out", link=True)
+    assert built.linked == 1
+    shutil.rmtree(store)
+    assert read_pixels(tmp_path / "out" / built.manifest.rows["path"][0]).shape == (3, 3, 3)
 
 
 def test_files_of_one_name_and_odd_names_get_names_of_their_own(tmp_path, write_image):
@@ -128,6 +156,16 @@ def test_files_of_one_name_and_odd_names_get_names_of_their_own(tmp_path, write_
     assert {"t-SHIRT_TOP-2", "__", "a_b", "_con", "end__"} <= folders
     assert any("classes have folders of other names: 'T-shirt/top' -> 'T-shirt_top'" in line for line in written.provenance)
     assert any("files got other names, to be safe and unique" in line for line in written.provenance)
+
+
+def test_which_of_equal_names_keeps_it_is_no_matter_of_row_order():
+    paths = ["1/a.png", "2/a.png", "3/a.png"]
+    rows = pl.DataFrame({"id": paths, "path": paths, "label": [0] * 3, "split": ["train"] * 3})
+    given = ["train/x/a.png", "train/x/a-2.png", "train/x/a-3.png"]
+    assert class_folders(Manifest(rows, ("x",))).to_list() == given
+    assert class_folders(Manifest(rows.reverse(), ("x",)), {"train": "fit"}).to_list() == [
+        path.replace("train", "fit") for path in given[::-1]
+    ]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +212,7 @@ def test_what_exists_is_refused_and_force_replaces_only_what_carries_our_card(pe
         write_folder(smaller, out, force=True)
     (out / "train" / "mine.txt").unlink()
     write_folder(smaller, out, force=True)
-    assert files_below(out) == {"manifest.parquet", "card.json", *read(out).rows["path"]}
+    assert files_below(out) == {"manifest.parquet", "card.json", "README.md", *read(out).rows["path"]}
     assert read(out).identity == smaller.identity
     photo = write_image(tmp_path / "photos" / "cat" / "mine.png")
     for place in (photo.parent.parent, photo, tmp_path / "empty"):
@@ -238,16 +276,16 @@ def test_pixels_are_read_alike_from_the_folder_and_from_the_array(tmp_path):
         )
 
 
-@pytest.mark.parametrize("link", [True, False])
-def test_a_folder_is_never_replaced_by_what_leads_back_into_it(pets, tmp_path, link):
-    """Links to a built folder, written over it by force, would be all that is left of the images."""
+def test_replacing_a_folder_by_what_was_linked_from_it_loses_no_image(pets, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     write_folder(read(pets), first)
     write_folder(read(first), second, link=True)
     before = {p: p.read_bytes() for p in first.rglob("*") if p.is_file()}
+    write_folder(read(second), first, force=True)
     with pytest.raises(BadValue, match="holds images of"):
-        write_folder(read(second), first, link=link, force=True)
-    assert {p: p.read_bytes() for p in first.rglob("*") if p.is_file()} == before
+        write_folder(read(first), first, force=True)
+    assert {p: p.read_bytes() for p in first.rglob("*.png")} == {p: data for p, data in before.items() if p.suffix == ".png"}
+    assert read(second).replace(rows=read(second).rows.drop("content")).identity == read(first).identity
 
 
 def test_an_image_that_changed_after_building_is_noticed(pets, tmp_path):
@@ -282,22 +320,22 @@ def test_a_built_set_of_arrays_can_be_used_built_from_and_saved(make_set, tmp_pa
 
 def test_an_equal_set_in_the_same_folder_is_already_done(pets, tmp_path):
     out, whole = tmp_path / "out", split(read(pets), "50/0/50")
-    assert not build_folder(whole, out).stood
-    again = build_folder(whole.replace(name="by another name"), out)
+    assert not write_set(whole, out).stood
+    again = write_set(whole.replace(name="by another name"), out)
     assert again.stood
     assert again.manifest.identity == whole.identity
     renamed = whole.replace(rows=whole.rows.with_columns(path=pl.col("path").str.replace("cat/b", "cat/c")))
     (pets / "cat" / "b.png").rename(pets / "cat" / "c.png")
     with pytest.raises(OutputExists, match="an equal set under other file names"):
-        build_folder(renamed, out)
+        write_set(renamed, out)
 
 
 def test_an_equal_set_stands_where_the_store_cannot_keep_hashes(pets, tmp_path, monkeypatch):
     """The cache of hashes saves time; without it the files are hashed."""
     (tmp_path / "a file").touch()
     monkeypatch.setenv("TAILWISE_STORE", str(tmp_path / "a file"))
-    assert not build_folder(read(pets), tmp_path / "out").stood
-    assert build_folder(read(pets), tmp_path / "out").stood
+    assert not write_set(read(pets), tmp_path / "out").stood
+    assert write_set(read(pets), tmp_path / "out").stood
 
 
 def test_what_a_file_manager_leaves_is_no_addition_and_a_damaged_table_is_said(pets, tmp_path):

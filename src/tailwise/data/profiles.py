@@ -18,10 +18,11 @@ from tailwise.data.listing import first_five
 from tailwise.errors import BadData, BadValue
 from tailwise.seeds import generator
 
-PROFILES = ("exponential:R", "step:R", "pareto:A", "uniform:LO:HI", "counts:FILE")
+PROFILES = ("exponential:R", "step:R", "pareto:A", "uniform:LO:HI", "balanced:N", "counts:FILE")
 
 # No exponents: powers of 1e999999999 would take for ever.
 _NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,20})?")
+_WHOLE = re.compile(r"[0-9]{1,12}")
 _EXACT = Context(prec=60)
 _CLOSE = Decimal("1e-30")
 
@@ -38,6 +39,7 @@ def profile_counts(profile: str, available: Sequence[int], seed: int = 0, classe
     | `step:R` | n_max for the first C // 2 classes, n_max / R for the others |
     | `pareto:A` | n_max * (c + 1) ** (-1 / A): Pareto's law by rank, with the exponent A of its tail; the ratio is C ** (1 / A) |
     | `uniform:LO:HI` | a whole number from LO to HI, all equally likely, drawn by seed and label |
+    | `balanced:N` | N images in all: N // C each, and one more for the first N mod C classes |
     | `counts:FILE` | as the JSON file says: a list in label order, or a dictionary from label or class name to count |
 
     ImageNet-LT and Places-LT are no `pareto:6`: their published lists are the data sets, so take their counts from a file.
@@ -73,6 +75,16 @@ def profile_counts(profile: str, available: Sequence[int], seed: int = 0, classe
                 f"{present:,} are present; ask for fewer"
             )
     return wanted
+
+
+def said_profile(profile: str) -> str:
+    """Give a profile as provenance has it: of a file of counts its name alone, wherever it lies.
+
+    >>> said_profile("counts:/home/me/cls_label.json")
+    'counts:cls_label.json'
+    """
+    kind, colon, arguments = profile.partition(":")
+    return f"{kind}{colon}{Path(arguments).name}" if kind == "counts" else profile
 
 
 def _number(text: str, profile: str, name: str, lowest: Decimal, what: str) -> Decimal:
@@ -126,6 +138,15 @@ def _uniform(arguments: str, profile: str, available: list[int], seed: int, name
             f"{available[scarce]:,} are present; lower HI"
         )
     return [int(generator(seed, "tail-count", label).integers(low, high + 1)) for label in range(len(available))]
+
+
+def _balanced(arguments: str, profile: str, available: list[int], seed: int, names: list[str]) -> list[int]:
+    classes = len(available)
+    total = int(arguments) if _WHOLE.fullmatch(arguments) else 0
+    if total < classes:
+        raise BadValue(f"tail {profile!r}: N must be a whole number of images, one or more for each of {classes:,} classes")
+    share, rest = divmod(total, classes)
+    return [share + (label < rest) for label in range(classes)]
 
 
 def _from_file(arguments: str, profile: str, available: list[int], seed: int, names: list[str]) -> list[int]:
@@ -185,5 +206,6 @@ _MAKERS: dict[str, Callable[[str, str, list[int], int, list[str]], list[int]]] =
     "step": _step,
     "pareto": _pareto,
     "uniform": _uniform,
+    "balanced": _balanced,
     "counts": _from_file,
 }

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from os.path import splitext
+
+import polars as pl
+
+from tailwise.data.manifest import Manifest
 
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE | re.DOTALL)
@@ -54,3 +58,33 @@ def unique_names(names: Iterable[str]) -> list[str]:
 def _folded(name: str) -> str:
     """What a file system without cases compares; composed and decomposed letters are the same on some."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def class_folders(manifest: Manifest, splits: Mapping[str, str] = {}) -> pl.Series:
+    """Put every image into a folder for its split and one for its class: (N,) String, `train/cat/7.png`, in row order.
+
+    Images without one label lie in the folder of the split itself. Names are safe on every file system and unique; which of equal names
+    keeps it depends on ids, not on the order of rows.
+
+    Args:
+        manifest: of images.
+        splits: other names of splits, where a layout has them.
+    """
+    folders = unique_names(manifest.classes)
+    rows = manifest.rows.select("id", "path", "split", "label").with_row_index("place").sort("id")
+    plain = [plain_name(path, id_) for path, id_ in rows.select("path", "id").iter_rows()]
+    rows = rows.with_columns(pl.Series("plain", plain, dtype=pl.String))
+    paths = pl.Series("path", [""] * rows.height)
+    for (split, label), group in rows.group_by(["split", "label"], maintain_order=True):
+        folder = splits.get(str(split), str(split)) + ("" if label is None else f"/{folders[int(str(label))]}")
+        paths = paths.scatter(group["place"], [f"{folder}/{name}" for name in unique_names(group["plain"])])
+    return paths
+
+
+def plain_name(path: str | None, id_: str) -> str:
+    """Give the name that a file has, or that an array's row gets: the end of its id.
+
+    >>> plain_name("cat/a.JPG", "7"), plain_name(None, "train/0007")
+    ('a.JPG', '0007.png')
+    """
+    return path.rsplit("/", 1)[-1] if path is not None else f"{id_.rstrip('/').rsplit('/', 1)[-1]}.png"
