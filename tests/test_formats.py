@@ -51,6 +51,8 @@ def test_keys_of_what_is_written_about_data_are_documented(capsys):
     assert undocumented(json.loads(capsys.readouterr().out)) == set()
     assert run(["build", "digits", "built", "--tail", "exponential:50", "--json"]) == 0
     assert undocumented(json.loads(capsys.readouterr().out)) == set()
+    assert run(["check", "digits", "--json"]) == 0
+    assert undocumented(json.loads(capsys.readouterr().out)) == set()
     np.save("logits.npy", np.zeros((2, 3)))
     Path("counts.json").write_text("[3, 2, 1]")
     assert run(["adjust", "logits.npy", "--counts", "counts.json", "--out", "adjusted.npy", "--json"]) == 0

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from archives import cifar100_files, write_files
 from tailwise.cli import COMMANDS, run
 
 ROOT = Path(__file__).parents[1]
@@ -61,6 +62,7 @@ def test_shell_lines_of_the_readme_run(capsys):
     save_file(timm.create_model("mobilenetv2_100").state_dict(), "weights.safetensors")
     np.save("logits.npy", np.zeros((4, 3), np.float32))
     Path("counts.json").write_text("[9, 5, 1]")
+    write_files(Path("cifar/cifar-100-python"), cifar100_files(list(range(100)) * 101, list(range(100))))
     assert {words[0] for words in shell_lines()} <= set(COMMANDS)
     for words in shell_lines():
         line = " ".join(words)

@@ -142,6 +142,7 @@ import tailwise.api
 data = calling("read", "photos", split=sys.argv[3])
 calling("read", "digits", split="50/10/40", tail="exponential:50")
 calling("explore", "photos")
+calling("check", "photos")
 calling("catalogue")
 calling("build", data, "built")
 store = Store("store")
@@ -317,6 +318,7 @@ FAST = ["--recipe", "quick", "--net", "resnet8", "--set", "recipe.epochs=2", "--
 WORDS: dict[str, Callable[[Path], list[list[str]]]] = {
     "demo": lambda photos: [["--out", "demo"]],
     "explore": lambda photos: [[str(photos)], [str(photos), "--json"]],
+    "check": lambda photos: [[str(photos)], [str(photos), "--json"]],
     "build": lambda photos: [[str(photos), "built", "--tail", "exponential:3", "--split", SPLIT]],
     "train": lambda photos: [[str(photos), "--split", SPLIT, *FAST, "--with", "mixup", "--out", "run"]],
     "compare": lambda photos: [
