@@ -126,9 +126,10 @@ def find(kind: str, name: str) -> Entry:
 def load(kind: str, name: str) -> Any:
     """Import the class, or recipe, behind a name."""
     entry = find(kind, name)
-    if kind in ("recipe", "check"):
-        return getattr(importlib.import_module(entry.module), kind.upper())
-    return _defined_in(importlib.import_module(entry.module), kind) if _is_ours(entry) else _load_of_package(entry)
+    if not _is_ours(entry):
+        return _check_of_package(entry) if kind == "check" else _load_of_package(entry)
+    module = importlib.import_module(entry.module)
+    return getattr(module, kind.upper()) if kind in ("recipe", "check") else _defined_in(module, kind)
 
 
 def _is_ours(entry: Entry) -> bool:
@@ -137,21 +138,31 @@ def _is_ours(entry: Entry) -> bool:
 
 def _load_of_package(entry: Entry) -> type[Method]:
     """Import a method of another package; whatever is wrong there is said in one line."""
-    from importlib.metadata import EntryPoint
-
     where = f"method {entry.name!r} is {entry.module} of another package"
-    try:
-        made = EntryPoint(entry.name, entry.module, ENTRY_POINTS).load()
-    except TailwiseError:
-        raise
-    except Exception as error:  # any code of theirs may run here
-        raise BadData(f"{where}, which cannot be loaded: {_one_line(error)}; mend or remove that package") from error
+    made = _import_of_package(entry, ENTRY_POINTS, where)
     if isinstance(made, ModuleType):
         made = _defined_in(made, "method")
     if not (isinstance(made, type) and issubclass(made, Method) and hasattr(made, "card")):
         raise BadData(f"{where}, and that is no method: expected a class with @method(Card(...)) over @dataclass(frozen=True)")
     made.catalogue_name = entry.name
     return made
+
+
+def _check_of_package(entry: Entry) -> Any:
+    """Import a check of another package, or the `CHECK` of a module of it; whether it is one, those who run checks say."""
+    made = _import_of_package(entry, CHECK_POINTS, f"check {entry.name!r} is {entry.module} of another package")
+    return getattr(made, "CHECK", None) if isinstance(made, ModuleType) else made
+
+
+def _import_of_package(entry: Entry, group: str, where: str) -> Any:
+    from importlib.metadata import EntryPoint
+
+    try:
+        return EntryPoint(entry.name, entry.module, group).load()
+    except TailwiseError:
+        raise
+    except Exception as error:  # any code of theirs may run here
+        raise BadData(f"{where}, which cannot be loaded: {_one_line(error)}; mend or remove that package") from error
 
 
 def _one_line(error: Exception) -> str:

@@ -40,6 +40,7 @@ KINDS = {
     "pixels": "decoded images",
     "features": "features of images",
     "files": "unpacked images",
+    "measures": "measures of images",
     "scores": "validation scores",
 }
 """Kinds of things, in words."""
@@ -74,7 +75,7 @@ class Thing:
     """A folder of the store that can be deleted by itself.
 
     Attributes:
-        kind: `states`, `pixels`, `features` or `files`.
+        kind: `states`, `pixels`, `features`, `files` or `measures`.
         key: what it is found by; of a state the line.
         folder: where it is.
         bytes: of its files.
@@ -337,7 +338,7 @@ class Store:
         for line in _folders(root / "states"):
             for state in _folders(Path(line)):
                 yield from _thing("states", line.name, state)
-        for kind in ("pixels", "features", "files"):
+        for kind in ("pixels", "features", "files", "measures"):
             for folder in _folders(root / kind):
                 yield from _thing(kind, folder.name, folder)
 

@@ -11,6 +11,7 @@ import polars as pl
 from tailwise.data.listing import first_five
 from tailwise.data.manifest import Manifest
 from tailwise.data.origin import Finding, Severity
+from tailwise.errors import BadValue
 
 Needs = Literal["table", "files", "content", "pixels"]
 
@@ -56,6 +57,10 @@ class Check:
     find: Callable[[Inspected], Iterable[Finding]]
     leaves_out: Callable[[Inspected, Sequence[Finding]], set[str]] | None = None
     fix: str = ""
+
+    def __post_init__(self) -> None:
+        if self.needs not in NEEDS:
+            raise BadValue(f"check {self.title!r} needs {self.needs!r}, expected one of {', '.join(NEEDS)}")
 
 
 def finding_of(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,11 +16,11 @@ from PIL import Image
 
 from tailwise.checks.check import Inspected, Needs
 from tailwise.data.containers import check_features
-from tailwise.data.content import content_of, hash_files
+from tailwise.data.content import WRITTEN, content_of, hash_files
 from tailwise.data.headers import kind_of_pixels, read_form
 from tailwise.data.images import count_pictures, read_header, read_pixels
 from tailwise.data.manifest import Manifest
-from tailwise.errors import BadData
+from tailwise.errors import BadData, Stopped, Unwritable
 from tailwise.store import Store
 
 KIND = "measures"
@@ -75,8 +77,8 @@ def inspect(manifest: Manifest, needs: Needs = "pixels", progress: Progress | No
         cache: folder in which hashes of files are kept; None keeps none.
 
     Returns:
-        `images` has the manifest's rows sorted by id, and, as far as was looked: from `files` on `bytes`, `error`, `why`, `format`, `kind`,
-        `width`, `height`; from `content` on `content`; with `pixels` all of `Measures`.
+        `images` has the manifest's rows sorted by id and, but for `table`, `bytes`, `content` (the hash of what is there now), `described`
+        (what a saved manifest says that it is) and the fields of `Measures`: those of pixels are null unless it is looked so far.
 
     Raises:
         BadData: features, whose values are no pixels.
@@ -88,77 +90,95 @@ def inspect(manifest: Manifest, needs: Needs = "pixels", progress: Progress | No
         raise BadData(f"{manifest.name!r} holds feature vectors; check the images that they were computed of")
     if needs == "table" or not manifest.has_files or manifest.kind == "videos":
         return Inspected(manifest, rows)
-    if rows["path"].null_count() == 0:
-        return _of_files(manifest, rows, needs, progress, cache)
-    return _of_arrays(manifest, rows, needs, progress)
-
-
-def _of_files(manifest: Manifest, rows: pl.DataFrame, needs: Needs, progress: Progress | None, cache: Path | None) -> Inspected:
-    base = os.path.abspath(manifest.root or ".")
-    files = [os.path.join(base, path) for path in rows["path"]]
-    sizes = pl.Series("bytes", [_size(file) for file in files], dtype=pl.Int64)
-    rows = rows.with_columns(sizes)
-    if needs == "files":
-        return Inspected(manifest, rows.with_columns(_table(list(_each(_header, files)))))
-    there = sizes.is_not_null()
-    hashes = hash_files([file for file, is_there in zip(files, there, strict=True) if is_there], cache)
-    content = pl.Series("content", [None] * len(files), dtype=pl.String).scatter(there.arg_true(), pl.Series(hashes, dtype=pl.String))
-    rows = rows.with_columns(content)
-    if needs == "content":
-        return Inspected(manifest, rows.with_columns(_table(list(_each(_header, files)))))
-    return _with_pixels(manifest, rows, lambda place: of_file(files[place]), progress)
-
-
-def _of_arrays(manifest: Manifest, rows: pl.DataFrame, needs: Needs, progress: Progress | None) -> Inspected:
-    rows = rows.with_columns(content_of(rows, manifest.root, manifest.arrays, None), pl.lit(None, pl.Int64).alias("bytes"))
-    where = list(zip(rows["container"], rows["row"], rows["path"], strict=True))
-
-    def pixels(place: int) -> tuple[Measures, np.ndarray]:
-        container, row, path = where[place]
-        if container is None:
-            return of_file(os.path.join(os.path.abspath(manifest.root or "."), path))
-        return of_pixels(manifest.arrays[container][row])
-
+    files = [None if path is None else os.path.join(os.path.abspath(manifest.root or "."), path) for path in rows["path"]]
+    troubles = _table([Measures() if file is None else _trouble(file) or Measures() for file in files])
+    is_fine = troubles["error"].is_null().to_list()
+    rows = rows.with_columns(_bytes(files, is_fine), *_contents(manifest, rows, files, is_fine, cache))
     if needs != "pixels":
-        empty = pl.DataFrame([Measures()] * rows.height, schema=_SCHEMA, orient="row")
-        return Inspected(manifest, rows.with_columns(empty))
-    return _with_pixels(manifest, rows, pixels, progress)
+        headers = [_header(file) if file is not None and fine else Measures() for file, fine in zip(files, is_fine, strict=True)]
+        return Inspected(manifest, rows.with_columns(_first_of(troubles, _table(headers))))
+    where = list(zip(files, rows["container"], rows["row"], strict=True))
+
+    def measure(place: int) -> tuple[Measures, np.ndarray]:
+        file, container, row = where[place]
+        return of_pixels(manifest.arrays[container][row]) if file is None else of_file(file)
+
+    measured, thumbnails = _of_contents(rows["content"], measure, progress)
+    return Inspected(manifest, rows.with_columns(_first_of(troubles, measured)), thumbnails)
 
 
-def _with_pixels(
-    manifest: Manifest, rows: pl.DataFrame, measure: Callable[[int], tuple[Measures, np.ndarray]], progress: Progress | None
-) -> Inspected:
-    """Measure in chunks, each found in the store afterwards."""
-    tables, thumbnails, store = [], [], Store()
-    for start in range(0, rows.height, CHUNK):
-        places = range(start, min(start + CHUNK, rows.height))
-        table, small = _chunk(store, rows["content"].slice(start, CHUNK).to_list(), places, measure)
+def _bytes(files: Sequence[str | None], is_fine: Sequence[bool]) -> pl.Series:
+    sizes = [os.path.getsize(file) if file is not None and fine else None for file, fine in zip(files, is_fine, strict=True)]
+    return pl.Series("bytes", sizes, dtype=pl.Int64)
+
+
+def _contents(
+    manifest: Manifest, rows: pl.DataFrame, files: Sequence[str | None], is_fine: Sequence[bool], cache: Path | None
+) -> tuple[pl.Series, pl.Series]:
+    """Hash what is there now (`content`), beside what the manifest says of the files (`described`); null where there is nothing."""
+    readable = [file for file, fine in zip(files, is_fine, strict=True) if file is not None and fine]
+    hashes = dict(zip(readable, _hashes(readable, cache), strict=True))
+    in_arrays = rows["path"].is_null()
+    of_arrays = iter(content_of(rows.filter(in_arrays), None, manifest.arrays, None) if in_arrays.any() else ())
+    content = [next(of_arrays) if file is None else hashes.get(file) for file in files]
+    said = pl.coalesce(*(name for name in (WRITTEN, "content") if name in rows.columns), pl.lit(None, pl.String))
+    described = rows.select(pl.when(pl.col("path").is_not_null()).then(said).alias("described")).to_series()
+    return pl.Series("content", content, dtype=pl.String), described
+
+
+def _hashes(files: Sequence[str], cache: Path | None) -> list[str]:
+    try:
+        return hash_files(files, cache)
+    except (Unwritable, Stopped):  # the cache of hashes only saves time
+        return hash_files(files)
+
+
+def _first_of(troubles: pl.DataFrame, measured: pl.DataFrame) -> pl.DataFrame:
+    """Take what is known of files that are not opened, and of the others what was measured."""
+    return pl.select(pl.coalesce(troubles[name], measured[name]) for name in _SCHEMA)
+
+
+def _of_contents(
+    contents: pl.Series, measure: Callable[[int], tuple[Measures, np.ndarray]], progress: Progress | None
+) -> tuple[pl.DataFrame, np.ndarray]:
+    """Measure each content once, and give a row for each of `contents`; nothing for nulls.
+
+    What is stored together begins with the same digits of the hash, so that a few images more or less leave most of it as it is.
+    """
+    different = pl.DataFrame(contents).with_row_index("place").drop_nulls().unique("content", keep="first").sort("content")
+    digits = next(n for n in range(17) if different.height <= CHUNK * 16**n)
+    tables, thumbnails, store, done = [], [np.zeros((0, SIDE * SIDE), np.uint8)], Store(), 0
+    for part in different.with_columns(pl.col("content").str.head(digits).alias("start")).partition_by("start", maintain_order=True):
+        table, small = _chunk(store, part["content"].to_list(), part["place"].to_list(), measure)
         tables.append(table)
         thumbnails.append(small)
+        done += part.height
         if progress is not None:
-            progress(places.stop, rows.height)
-    return Inspected(manifest, rows.with_columns(pl.concat(tables)), np.concatenate(thumbnails))
+            progress(done, different.height)
+    measured = pl.concat([_table([]), *tables]).insert_column(0, different["content"]).with_row_index("place")
+    found = pl.DataFrame(contents).join(measured, on="content", how="left", maintain_order="left")
+    nothing = np.zeros((1, SIDE * SIDE), np.uint8)
+    return found, np.concatenate([*thumbnails, nothing])[found["place"].fill_null(different.height).to_numpy()]
 
 
 def _chunk(
-    store: Store, contents: Sequence[str | None], places: range, measure: Callable[[int], tuple[Measures, np.ndarray]]
+    store: Store, contents: Sequence[str], places: Sequence[int], measure: Callable[[int], tuple[Measures, np.ndarray]]
 ) -> tuple[pl.DataFrame, np.ndarray]:
     def fill(draft: Path) -> None:
         found = list(_each(measure, places))
-        _table([of_image for of_image, _ in found]).write_parquet(draft / "measures.parquet")
+        table = io.BytesIO()  # not to the file itself: polars says a full disk in words of its own
+        _table([of_image for of_image, _ in found]).write_parquet(table)
+        (draft / "measures.parquet").write_bytes(table.getvalue())
         np.save(draft / "thumbnails.npy", np.stack([small for _, small in found]), allow_pickle=False)
 
-    if None in contents:  # a file that is not there has no content to be kept by
-        found = list(_each(measure, places))
-        return _table([of_image for of_image, _ in found]), np.stack([small for _, small in found])
     folder = store.make(KIND, _key(contents), fill)
     return pl.read_parquet(folder / "measures.parquet"), np.load(folder / "thumbnails.npy", allow_pickle=False)
 
 
-def _key(contents: Sequence[str | None]) -> str:
+def _key(contents: Sequence[str]) -> str:
     from tailwise.data.unpacked import unpacking_key
 
-    return unpacking_key("measures/1", [str(content) for content in contents])
+    return unpacking_key("measures/1", contents)
 
 
 def _each(measure: Callable, things: Sequence) -> Iterator:
@@ -173,16 +193,18 @@ def _table(measures: Sequence[Measures]) -> pl.DataFrame:
     return pl.DataFrame(measures, schema=_SCHEMA, orient="row")
 
 
-def _size(file: str) -> int | None:
+def _trouble(file: str) -> Measures | None:
+    """Say why a file is not to be opened at all: it is not there, is no file (a pipe would be waited for), or may not be read."""
     try:
-        return os.stat(file).st_size
+        mode = os.stat(file).st_mode
     except OSError:
-        return None
+        return Measures(error="missing", why="no such file")
+    if not stat.S_ISREG(mode):
+        return Measures(error="unreadable", why="a folder" if stat.S_ISDIR(mode) else "a pipe or device")
+    return None if os.access(file, os.R_OK) else Measures(error="unreadable", why="permission denied")
 
 
 def _header(file: str) -> Measures:
-    if not os.path.isfile(file):
-        return Measures(error="missing", why="no such file")
     try:
         width, height, mode = read_header(file)
         return Measures(None, None, read_form(file), kind_of_pixels(mode), width, height, count_pictures(file))
@@ -191,7 +213,13 @@ def _header(file: str) -> Measures:
 
 
 def of_file(file: str) -> tuple[Measures, np.ndarray]:
-    """Measure one file; gives its measures and its (256,) uint8 small picture."""
+    """Measure one file; gives its measures and its (256,) uint8 small picture.
+
+    Raises:
+        BadData: it has gone since it was hashed: what is stored under the hash must be of these bytes.
+    """
+    if _trouble(file) is not None:
+        raise BadData(f"{file} was there and is not any more; run the same command again")
     header, nothing = _header(file), np.zeros(SIDE * SIDE, np.uint8)
     if header.error is not None:
         return header, nothing

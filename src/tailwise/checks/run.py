@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,13 +66,12 @@ def checks(files: Sequence[Path | str] = ()) -> dict[str, Check]:
     Raises:
         BadData: a file or package that cannot be loaded, or defines no `CHECK`.
     """
-    found = {name: load("check", name) for name in entries("check")}
-    for file in files:
-        made = getattr(load_module(file), "CHECK", None)
-        if not isinstance(made, Check):
-            raise BadData(f"{file} defines no check; expected CHECK = Check(title=..., needs=..., find=...)")
-        found[Path(file).stem.replace("_", "-")] = made
-    return found
+    made = {name: (load("check", name), entry.module) for name, entry in entries("check").items()}
+    made |= {Path(file).stem.replace("_", "-"): (getattr(load_module(file), "CHECK", None), str(file)) for file in files}
+    for one, where in made.values():
+        if not isinstance(one, Check):
+            raise BadData(f"{where} defines no check; expected CHECK = Check(title=..., needs=..., find=...)")
+    return {name: one for name, (one, _) in made.items()}
 
 
 def check(manifest: Manifest, needs: Needs = "pixels", files: Sequence[Path | str] = (), progress: Progress | None = None) -> Checked:
@@ -98,7 +98,7 @@ def check(manifest: Manifest, needs: Needs = "pixels", files: Sequence[Path | st
         made = _ask(name, one, images)
         findings += made
         if one.leaves_out is not None and made:
-            left_out[name] = frozenset(one.leaves_out(images, made))
+            left_out[name] = _leaves_out(name, one, images, made)
     findings.sort(key=lambda found: SEVERITIES.index(found.severity))
     return Checked(manifest.name, manifest.rows.height, reach, tuple(findings), left_out, _score(manifest, findings))
 
@@ -119,15 +119,32 @@ def _score(manifest: Manifest, findings: Sequence[Finding]) -> float:
 
 
 def _ask(name: str, one: Check, images: Inspected) -> list[Finding]:
+    with _said_in_a_line(name, one):
+        made = list(one.find(images))
+    for found in made:
+        if not isinstance(found, Finding) or found.severity not in SEVERITIES:
+            what = f"severity {found.severity!r}" if isinstance(found, Finding) else f"a {type(found).__name__}"
+            raise BadData(f"check {name!r} gives {what}, expected findings of severity {', '.join(SEVERITIES)}; mend its file")
+    return made
+
+
+def _leaves_out(name: str, one: Check, images: Inspected, made: Sequence[Finding]) -> frozenset[str]:
+    assert one.leaves_out is not None
+    with _said_in_a_line(name, one):
+        return frozenset(one.leaves_out(images, made))
+
+
+@contextlib.contextmanager
+def _said_in_a_line(name: str, one: Check) -> Iterator[None]:
+    """Turn what goes wrong in somebody's check into one line; in ours it is our fault, and keeps its traceback."""
     try:
-        made: Iterable[Finding] = list(one.find(images))
+        yield
     except TailwiseError:
         raise
     except Exception as error:  # a user's check may do anything
         if getattr(one.find, "__module__", "").startswith("tailwise."):
             raise
         raise BadData(f"check {name!r} fails: {type(error).__name__}: {' '.join(str(error).split())}; mend its file") from error
-    return list(made)
 
 
 def repair(manifest: Manifest, checked: Checked) -> Manifest:
@@ -140,5 +157,7 @@ def repair(manifest: Manifest, checked: Checked) -> Manifest:
     rows = manifest.rows.filter(~pl.col("id").is_in(sorted(gone)))
     if rows.is_empty():
         raise BadData(f"{manifest.name!r}: all {manifest.rows.height:,} images would be left out; look at what check says")
-    done = [f"check left out {len(ids):,} images: {name}" for name, ids in checked.left_out.items() if ids]
+    done = [
+        f"check left out {len(ids):,} {'image' if len(ids) == 1 else 'images'}: {name}" for name, ids in checked.left_out.items() if ids
+    ]
     return manifest.replace(*done, rows=rows)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from tailwise.cli.options import check_data
+from tailwise.errors import BadValue
 
 if TYPE_CHECKING:
     from tailwise.checks.run import Checked
@@ -27,6 +30,7 @@ def check(
     format: str | None = None,
     check: Annotated[tuple[Path, ...], Parameter(negative="")] = (),
     fix: Path | None = None,
+    force: bool = False,
     json: bool = False,
 ) -> int:
     """Look at every image of a data set, once, and say what is wrong; exit code 1 where there are errors.
@@ -45,11 +49,15 @@ def check(
         A file with a check of your own; may be repeated.
     fix
         Folder for a manifest without what the checks leave out. Image files stay where they are.
+    force
+        Replace another manifest that stands there; nothing else is ever replaced.
     json
         Print all findings with all images as JSON.
     """
     check_data(data)
+    _check_apart(data, fix)
 
+    from tailwise.checks.fixing import write_fixed
     from tailwise.checks.run import check as run_checks
     from tailwise.checks.run import repair
     from tailwise.cli.progress import image_progress
@@ -60,41 +68,24 @@ def check(
     bar, seen = image_progress("images")
     with bar:
         found = run_checks(manifest, files=check, progress=seen)
-    written = None if fix is None else _write(repair(manifest, found), fix)
+    stood = fix is not None and write_fixed(repair(manifest, found), fix, force)
     if json:
         print_json({**found.to_dict(), "fixed": None if fix is None else str(fix)})
     else:
         _print(found)
         if fix is not None:
             say("")
-            say(f"{'already done' if written else 'written'}: {fix}, without {_left_out(found):,} images; the files stay where they are")
-            say(f"next: tailwise explore {fix}")
+            say(f"{'already done' if stood else 'written'}: {fix}, without {_left_out(found):,} images; the files stay where they are")
+            say(f"next: tailwise explore {quote(str(fix))}")
         elif _left_out(found):
             say("")
             say(f"--fix FOLDER writes a manifest without {_left_out(found):,} of these images; no image is touched")
     return 1 if found.has_errors else 0
 
 
-def _write(fixed, folder: Path) -> bool:  # type: ignore[no-untyped-def]
-    """Save the manifest, unless it stands there; say whether it does."""
-    import os
-
-    from tailwise.data import Manifest
-    from tailwise.data.storage import read_card
-    from tailwise.errors import BadData, OutputExists
-    from tailwise.store import Store
-
-    fixed = fixed.with_content(Store().shelf("hashes"))
-    if os.path.lexists(folder):
-        try:
-            stands = read_card(folder)["identity"] == fixed.identity and Manifest.load(folder).identity == fixed.identity
-        except BadData:
-            stands = False
-        if not stands:
-            raise OutputExists(f"{folder} exists already and holds something else; give the name of a folder that does not")
-        return True
-    fixed.save(folder)
-    return False
+def _check_apart(data: str, fix: Path | None) -> None:
+    if fix is not None and os.path.exists(data) and os.path.realpath(fix) == os.path.realpath(data):
+        raise BadValue(f"{fix} is what is checked; write the manifest to another folder")
 
 
 def _left_out(found: Checked) -> int:

@@ -40,7 +40,7 @@ def check_images(array: np.ndarray, where: str) -> None:
 
 
 def _to_uint8(array: np.ndarray) -> str:
-    if array.dtype.kind == "f" and array.size and np.nanmin(array) >= 0 and np.nanmax(array) <= 1:
+    if array.dtype.kind == "f" and array.size and array.min() >= 0 and array.max() <= 1:
         return "they lie in 0..1, so convert with (255 * images).round().astype('uint8')"
     return "convert them with .astype('uint8') once their values lie in 0..255"
 

@@ -12,7 +12,8 @@ from tailwise.data.origin import Finding
 
 
 def _copies(found: Inspected) -> pl.DataFrame:
-    return grouped(found.images.filter(pl.col("content").is_not_null()), "content")
+    # Files that are no images have findings of their own; a hundred empty ones are no copies.
+    return grouped(found.images.filter(pl.col("content").is_not_null() & pl.col("error").is_null()), "content")
 
 
 def find(found: Inspected) -> Iterable[Finding]:

@@ -20,7 +20,7 @@ def find(found: Inspected) -> Iterable[Finding]:
         return tuple(name for name, is_absent in zip(manifest.classes, absent, strict=True) if is_absent)
 
     yield from _finding("class-without-images", "warning", named([not n for n in anywhere]), "no images at all")
-    unseen = [bool(n) and not of_train for n, of_train in zip(anywhere, train, strict=True)]
+    unseen = ["train" in counts and bool(n) and not of_train for n, of_train in zip(anywhere, train, strict=True)]
     yield from _finding("class-without-training-images", "error", named(unseen), "images in other splits and none in train")
     for split in ("val", "test"):
         if split in counts:
