@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from tailwise.data.describe import Description, describe
 from tailwise.data.tails import ClassOrder
 from tailwise.data.trainable import EmptyClasses
 from tailwise.data.writers.layouts import LayoutName
+from tailwise.disk import check_apart
 from tailwise.errors import BadData
 from tailwise.evaluation import Summary
 from tailwise.method import Method
@@ -143,6 +145,8 @@ def build(
     Returns:
         The written set; `read(dest)` gives it again.
     """
+    if isinstance(data, Path | str) and os.path.lexists(data):
+        check_apart(data, dest, *([] if twin is None else [twin]))
     making = Making(split, tail, split_seed, class_order, empty_classes, licence)
     return build_set(read_data(data), dest, making, layout, twin, link, force)[0].manifest
 

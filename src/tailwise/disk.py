@@ -9,6 +9,7 @@ import contextlib
 import errno
 import glob
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -21,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tailwise.errors import OutputExists, Stopped, Unwritable
+from tailwise.errors import BadValue, OutputExists, Stopped, Unwritable
 
 PENDING = ".pending-"
 ASIDE = ".replaced-"
@@ -204,6 +205,18 @@ def _is_alive(process: int) -> bool:
 
 
 # --- finding out ------------------------------------------------------------------------------------------------------
+
+
+def check_apart(*places: Path | str) -> None:
+    """Refuse places of which one is, or lies in, another: a later reading would find both, a replacing delete one with the other.
+
+    Raises:
+        BadValue: naming the two.
+    """
+    real = [os.path.realpath(place) for place in places]
+    for (one, place), (other, beside) in itertools.combinations(zip(places, real, strict=True), 2):
+        if os.path.commonpath([place, beside]) in (place, beside):
+            raise BadValue(f"{other} and {one} lie one in the other; write to a folder apart from it")
 
 
 def check_writable(folder: Path) -> None:

@@ -124,12 +124,13 @@ def test_odd_sizes_and_kinds(photos):
     for n in range(20):
         scene(100 + n).save(train / f"more{n}.png")
     scene(60).resize((7, 64)).save(train / "narrow.png")
+    scene(60).resize((8, 64)).save(train / "just-wide-enough.png")
     scene(61).convert("L").save(train / "grey.png")
     scene(62).save(train / "named.jpg", "PNG")
     scene(63).save(train / "moving.gif", save_all=True, append_images=[scene(64)])
     kinds = found(photos)
     assert kinds["tiny"] == ("train/ant/narrow.png",)
-    assert kinds["odd-size"] == ("train/ant/narrow.png",)
+    assert kinds["odd-size"] == ("train/ant/narrow.png", "train/ant/just-wide-enough.png")
     odd = {id_ for finding in check(read(photos)).findings if finding.kind == "odd-kind" for id_ in finding.ids}
     assert odd == {"train/ant/grey.png", "train/ant/moving.gif"}
     assert kinds["other-ending"] == ("train/ant/named.jpg",)

@@ -90,7 +90,17 @@ def test_what_is_checked_is_not_written_over(photos, capsys):
     assert run(["check", "photos", "--fix", "out"]) == 0
     capsys.readouterr()
     assert run(["check", "out", "--fix", "out", "--force"]) == 2
-    assert "is what is checked" in capsys.readouterr().err
+    assert "lie one in the other" in capsys.readouterr().err
+
+
+def test_where_nothing_may_be_written_is_said_before_anything_is_looked_at(photos, capsys):
+    Path("taken").mkdir()
+    (Path("photos") / "ant" / "broken.jpg").write_bytes(b"no picture")
+    assert run(["check", "photos", "--fix", "taken"]) == 2
+    said = capsys.readouterr()
+    assert "carries no card of tailwise" in said.err and said.out == ""
+    assert run(["check", "photos", "--fix", "photos/fixed"]) == 2
+    assert "lie one in the other" in capsys.readouterr().err
 
 
 def test_a_check_of_ones_own_is_run_and_a_broken_one_is_one_line(photos, capsys):

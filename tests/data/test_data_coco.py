@@ -239,6 +239,18 @@ def test_what_does_not_fit_is_counted_and_never_dropped(write, lists, expected):
     assert set(found.rows["id"]) == images
 
 
+def test_of_records_with_one_id_the_first_counts(write):
+    other = {"image_id": "00000__001", "file_name": "other.jpg"}
+    paths = dict(read(write(changed(images=[*HERBARIUM["images"], other]))).rows.select("id", "path").iter_rows())
+    assert paths["00000__001"] == "000/00/00000__001.jpg"
+
+
+def test_a_bare_list_is_test_whatever_its_name(write, tmp_path):
+    train = write(HERBARIUM)
+    train.with_name("herbarium.json").write_text(json.dumps(HERBARIUM_TEST))
+    assert read(train.parent).rows["split"].value_counts().sort("split").rows() == [("test", 1), ("train", 4)]
+
+
 def test_ids_stay_text(write):
     text = changed(images=[{"image_id": "007", "file_name": "a.jpg"}], annotations=[{"image_id": "007", "category_id": 0}])
     assert table(read(write(text))) == {"007": "0"}
@@ -264,6 +276,8 @@ def test_a_conflict_keeps_the_set_from_training(write, tmp_path, write_image):
     file = write(changed(annotations=[*HERBARIUM["annotations"], {"image_id": "00000__001", "category_id": 5}]))
     with pytest.raises(BadData, match="1 images have annotations of several classes: 00000__001"):
         check_sound(read(file))
+    labels = dict(read(file).rows.select("id", "label").iter_rows())
+    assert labels["00000__001"] is None and sum(label is not None for label in labels.values()) == len(labels) - 1
 
 
 # --- broken and hostile ---------------------------------------------------------------------------------------------------

@@ -40,6 +40,18 @@ def test_the_mapping_that_finds_most_is_taken_for_all_rows(images, write_image):
     assert (found.paths[2], found.said) == ("data/images/c.png", "paths as written")
 
 
+def test_bare_names_are_tried_however_deep_a_path_is(images):
+    deep = pl.Series("path", ["/".join([*"x" * 40, "data/images/a.png"]), "b.png"])
+    found = locate(deep, [images / "data" / "images"], "train.csv")
+    assert found.paths.to_list() == ["a.png", "b.png"]
+
+
+def test_of_a_path_that_is_shorter_than_the_others_the_name_stays(images, write_image):
+    write_image(images / "c.png")
+    found = locate(pl.Series("path", ["x/y/data/images/a.png", "x/y/data/images/b.png", "c.png"]), [images], "train.csv")
+    assert (found.paths.to_list(), found.said) == (["data/images/a.png", "data/images/b.png", "c.png"], "paths without their first 2 parts")
+
+
 def test_folders_are_tried_in_turn_and_the_first_of_equals_wins(images, tmp_path):
     assert locate(WRITTEN, [tmp_path, images], "train.csv").root == images
     assert locate(WRITTEN, [images / "data", images], "train.csv").root == images / "data"

@@ -69,11 +69,12 @@ def test_a_weight_that_cannot_be_is_refused(make_set, weight, said):
         weigh_generated(make_set([2, 2]), weight)
 
 
-def test_generated_images_are_never_measured_on(make_set):
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_generated_images_are_never_measured_on(make_set, split):
     base = filled(make_set)
     check_sound(base)
     with pytest.raises(BadData, match=r"1 generated images in val or test \(image-3\)"):
-        check_sound(base.replace(rows=base.rows.with_columns(split=pl.Series(["train", "train", "test", "test"]))))
+        check_sound(base.replace(rows=base.rows.with_columns(split=pl.Series(["train", "train", split, split]))))
 
 
 def test_an_error_of_the_reader_keeps_a_set_from_training(make_set):

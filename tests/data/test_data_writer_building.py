@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import tailwise as tw
 from tailwise.data import from_arrays, read
 from tailwise.data.building import Making, build_set, make_pool
 from tailwise.data.manifest import Manifest
@@ -134,6 +135,8 @@ def test_a_twin_that_cannot_be_is_refused_before_anything_is_written(make_set, t
     assert "\n" not in str(refused.value)
     with pytest.raises(BadValue, match="lie one in the other"):
         build_set(make_set([9, 9]), tmp_path / "lt", twin=tmp_path / "lt" / "twin")
+    with pytest.raises(BadValue, match="lie one in the other"):
+        tw.build(make_set([9, 9]).save(tmp_path / "saved"), tmp_path / "saved" / "lt")
     (tmp_path / "mine").mkdir()
     with pytest.raises(OutputExists, match="mine exists already"):
         build_set(make_set([9, 9]), tmp_path / "lt", twin=tmp_path / "mine")

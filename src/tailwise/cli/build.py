@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from tailwise.cli.options import check_data
-from tailwise.errors import BadValue
+from tailwise.disk import check_apart
 
 if TYPE_CHECKING:
     from tailwise.data.writers.writing import Built
@@ -79,8 +79,7 @@ def build(
         Print what was written as JSON.
     """
     check_data(source)
-    for place in [dest] if twin is None else [dest, twin]:
-        _check_apart(source, place)
+    check_apart(*([source] if os.path.lexists(source) else []), dest, *([] if twin is None else [twin]))
 
     from tailwise.cli.tables import print_json
     from tailwise.data import read
@@ -96,13 +95,6 @@ def build(
         for one in built:
             print_built(one)
         print_next(built)
-
-
-def _check_apart(source: str, dest: Path) -> None:
-    """Refuse to write into what is read, or around it: a later reading would find both, a replacing delete the source."""
-    read, written = os.path.realpath(source), os.path.realpath(dest)
-    if os.path.lexists(source) and os.path.commonpath([read, written]) in (read, written):
-        raise BadValue(f"{dest} and {source} lie one in the other; write to a folder apart from what is read")
 
 
 def build_record(built: Built, layout: str) -> dict[str, Any]:

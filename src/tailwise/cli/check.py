@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from tailwise.cli.options import check_data
-from tailwise.errors import BadValue
+from tailwise.disk import check_apart
 
 if TYPE_CHECKING:
     from tailwise.checks.run import Checked
@@ -55,7 +55,8 @@ def check(
         Print all findings with all images as JSON.
     """
     check_data(data)
-    _check_apart(data, fix)
+    if fix is not None and os.path.lexists(data):
+        check_apart(data, fix)
 
     from tailwise.checks.fixing import write_fixed
     from tailwise.checks.run import check as run_checks
@@ -63,7 +64,10 @@ def check(
     from tailwise.cli.progress import image_progress
     from tailwise.cli.tables import print_json, say
     from tailwise.data import read
+    from tailwise.data.writers.standing import check_ours
 
+    if fix is not None:
+        check_ours(fix, force)
     manifest = read(data, root=root, columns=columns, format=format)
     bar, seen = image_progress("images")
     with bar:
@@ -81,11 +85,6 @@ def check(
             say("")
             say(f"--fix FOLDER writes a manifest without {_left_out(found):,} of these images; no image is touched")
     return 1 if found.has_errors else 0
-
-
-def _check_apart(data: str, fix: Path | None) -> None:
-    if fix is not None and os.path.exists(data) and os.path.realpath(fix) == os.path.realpath(data):
-        raise BadValue(f"{fix} is what is checked; write the manifest to another folder")
 
 
 def _left_out(found: Checked) -> int:

@@ -20,6 +20,7 @@ from tailwise.data.trainable import EmptyClasses, check_consistent, check_sound,
 from tailwise.data.writers.layouts import find_layout
 from tailwise.data.writers.standing import check_ours
 from tailwise.data.writers.writing import Built, write_set
+from tailwise.disk import check_apart
 from tailwise.errors import BadData, BadValue, Stopped, Unwritable
 from tailwise.store import Store
 
@@ -83,7 +84,7 @@ def build_set(
         TailwiseError: one line on the first thing that does not fit; nothing is written then.
     """
     places = [Path(dest)] if twin is None else [Path(dest), Path(twin)]
-    _check_apart(places)
+    check_apart(*places)
     find_layout(layout).check_holds(whole)
     for place in places:
         check_ours(place, force)
@@ -163,12 +164,6 @@ def _twin_of(pool: Manifest, images: int, seed: int) -> Manifest:
         return thin(pool, f"balanced:{images}", seed)
     except BadData as error:
         raise BadData(f"no balanced twin of {images:,} training images can be made: {error}, or leave --twin out") from None
-
-
-def _check_apart(places: list[Path]) -> None:
-    real = [os.path.realpath(place) for place in places]
-    if len(real) == 2 and os.path.commonpath(real) in real:
-        raise BadValue(f"{places[0]} and {places[1]} lie one in the other; write the twin to a folder of its own")
 
 
 def _said(whole: Manifest, making: Making) -> Mapping[str, Any]:
