@@ -277,7 +277,8 @@ def test_a_conflict_keeps_the_set_from_training(write, tmp_path, write_image):
     with pytest.raises(BadData, match="1 images have annotations of several classes: 00000__001"):
         check_sound(read(file))
     labels = dict(read(file).rows.select("id", "label").iter_rows())
-    assert labels["00000__001"] is None and sum(label is not None for label in labels.values()) == len(labels) - 1
+    assert labels["00000__001"] is None
+    assert sum(label is not None for label in labels.values()) == len(labels) - 1
 
 
 # --- broken and hostile ---------------------------------------------------------------------------------------------------

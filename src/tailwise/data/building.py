@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from tailwise.data.writers.layouts import find_layout
 from tailwise.data.writers.standing import check_ours
 from tailwise.data.writers.writing import Built, write_set
 from tailwise.disk import check_apart
-from tailwise.errors import BadData, BadValue, Stopped, Unwritable
+from tailwise.errors import BadData, Stopped, Unwritable
 from tailwise.store import Store
 
 NO_LICENCE = "none stated; images keep the licence of their source"
