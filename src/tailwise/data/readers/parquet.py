@@ -16,6 +16,7 @@ from tailwise.data.manifest import Manifest
 from tailwise.data.origin import Origin
 from tailwise.data.place import Place
 from tailwise.data.readers.labels import split_in_name
+from tailwise.data.readers.numbering import numbered_id
 from tailwise.data.readers.opening import first_bytes
 from tailwise.data.readers.roles import ROLES, find_roles, parse_columns
 from tailwise.data.readers.table import ROW, by_role, hub_rows, manifest_of_rows, said_columns
@@ -246,7 +247,6 @@ def _encoded(parts: Sequence[_Part], column: str) -> Iterator[tuple[str, bytes]]
     for part in parts:
         in_split[_stem(part)] = in_split.get(_stem(part), 0) + part.rows
     for part in parts:
-        digits = max(5, len(str(in_split[_stem(part)] - 1)))
         for offset in range(0, part.rows, _ROWS_AT_ONCE):
             try:
                 values = pl.scan_parquet(part.file).select(column).slice(offset, _ROWS_AT_ONCE).collect().to_series()
@@ -256,7 +256,7 @@ def _encoded(parts: Sequence[_Part], column: str) -> Iterator[tuple[str, bytes]]
             for row, content in enumerate(encoded, start=offset):
                 if not content:
                     raise BadData(f"{part.file}: row {row}: {_what_instead(values[row - offset])}; correct the table")
-                yield f"{_stem(part)}/{part.start + row:0{digits}d}", content
+                yield numbered_id(_stem(part), part.start + row, in_split[_stem(part)]), content
 
 
 def _what_instead(value: object) -> str:
