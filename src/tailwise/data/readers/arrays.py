@@ -167,7 +167,7 @@ def read_npz(file: Path | str) -> Manifest:
     notes += [f"left unread in {file.name!r}: {', '.join(unread)}"] if unread else []
     tables = tuple(SourceTable(key, headers[key].shape[0] if headers[key].shape else 1) for key in found)
     manifest = parts[0] if not splits else _together(parts, splits, file.stem)
-    return manifest.replace(f"arrays came from {file.name!r}", *notes, origin=Origin("npz", tables))
+    return manifest.replace(f"arrays came from {file.name!r}", *notes, origin=Origin(tables))
 
 
 def _meant(headers: Mapping[str, Header], file: Path) -> dict[tuple[str, str | None], str]:

@@ -160,7 +160,7 @@ def read_cifar_by_name(name: str, root: Path | str | None = None) -> Manifest:
         where = " or ".join(str(place.absolute()) for place in places)
         raise BadData(f"{name}: none of {looked} is in {where}; nothing is downloaded, so pass --root with the folder or archive")
     manifest = _read(place, [name])
-    return manifest.replace(name=name, origin=replace(manifest.origin, draw="archive"))
+    return manifest.replace(name=name, origin=replace(manifest.origin, format="cifar", draw="archive"))
 
 
 def _read(source: Path, names: Sequence[str]) -> Manifest:
@@ -295,7 +295,7 @@ def _manifest(
         class_table, odd = _superclasses(rows["label"].to_numpy(), np.concatenate(coarse), labels.classes, coarse_names)
         findings += odd
     summary = f"read from the CIFAR files of {where.name!r}: {rows.height:,} images, {len(labels.classes):,} classes"
-    origin = Origin("cifar", tuple(sources), findings)
+    origin = Origin(tuple(sources), findings)
     return Manifest(rows, labels.classes, None, arrays, name, (summary, *labels.notes), class_table, origin)
 
 

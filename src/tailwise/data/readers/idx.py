@@ -12,6 +12,7 @@ import polars as pl
 
 from tailwise.data.listing import first_five
 from tailwise.data.manifest import Manifest
+from tailwise.data.origin import Origin, SourceTable
 from tailwise.data.place import Place
 from tailwise.data.readers.labels import SPLIT_WORDS, number_labels
 from tailwise.data.readers.numbering import array_rows
@@ -58,7 +59,7 @@ def read_idx(source: Path | str) -> Manifest:
     if not files:
         raise BadData(f"{source}: no files of images, expected train-images-idx3-ubyte or the like; check the path")
     arrays: dict[str, np.ndarray] = {}
-    tables = []
+    tables, sources = [], []
     for file in files:
         split = _split_of(file)
         if split in arrays:
@@ -69,6 +70,7 @@ def read_idx(source: Path | str) -> Manifest:
         if len(images) != len(labels):
             raise BadData(f"{labels_file}: {len(labels):,} labels for the {len(images):,} images of {file.name}; find the files that fit")
         arrays[split] = images
+        sources += [SourceTable(file.name, len(images)), SourceTable(labels_file.name, len(labels))]
         tables.append(array_rows(split, labels.astype(np.int64), split))
     table = pl.concat(tables)
     labels_of = number_labels(table["label"], table["row"], source)
@@ -77,7 +79,7 @@ def read_idx(source: Path | str) -> Manifest:
         f"read from the IDX files {first_five([file.name for file in files])}: {table.height:,} images, {len(labels_of.classes):,} classes"
     )
     rows = table.with_columns(labels_of.numbers.alias("label"))
-    return Manifest(rows, labels_of.classes, None, arrays, name, (summary, *labels_of.notes))
+    return Manifest(rows, labels_of.classes, None, arrays, name, (summary, *labels_of.notes), origin=Origin(tuple(sources)))
 
 
 def _split_of(file: Path) -> str:

@@ -84,7 +84,7 @@ def read_mini_imagenet_cache(source: Path | str) -> Manifest:
     name = source.resolve().name if source.is_dir() else re.sub(r"\.(pkl|pickle)(\.gz)?$", "", source.name)
     summary = f"read from the caches {first_five([file.name for file in files])}: {rows.height:,} images, {len(labels.classes):,} classes"
     arrays = {part.name: part.images for part in parts}
-    origin = Origin("mini-imagenet-cache", tuple(SourceTable(part.file.name, len(part.images)) for part in parts))
+    origin = Origin(tuple(SourceTable(part.file.name, len(part.images)) for part in parts))
     return Manifest(rows, labels.classes, None, arrays, name, (summary, *said, *labels.notes), class_table, origin)
 
 

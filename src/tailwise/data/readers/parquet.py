@@ -13,7 +13,6 @@ import polars as pl
 from tailwise.data.content import hash_files
 from tailwise.data.listing import first_five
 from tailwise.data.manifest import Manifest
-from tailwise.data.origin import Origin
 from tailwise.data.place import Place
 from tailwise.data.readers.labels import split_in_name
 from tailwise.data.readers.numbering import numbered_id
@@ -99,7 +98,7 @@ def read_parquet(source: Path | str, root: Path | str | None = None, columns: st
             raise BadValue(f"root is for tables of paths, and {source} holds its images; leave root out")
         return _read_encoded(parts, roles, of_classes, source, name, said)
     table = _only_paths(_read_columns(parts, roles), source)
-    return manifest_of_rows(hub_rows(table, source, of_classes), table, source, name, said, root, "parquet")
+    return manifest_of_rows(hub_rows(table, source, of_classes), table, source, name, said, root)
 
 
 def _refuse_missing_shards(files: Sequence[Path]) -> None:
@@ -212,7 +211,7 @@ def _read_encoded(
     if "id" not in rows.columns:
         rows = rows.with_columns(rows["path"].str.replace(r"\.[a-z]+$", "").alias("id"))
     summary = f"read from the Parquet of {source.name!r}: {rows.height:,} images, {len(found.classes):,} classes, unpacked in the store"
-    return Manifest(rows, found.classes, root, {}, name, (summary, said, *found.notes), origin=Origin("parquet"))
+    return Manifest(rows, found.classes, root, {}, name, (summary, said, *found.notes))
 
 
 def _begins_with_path(parts: Sequence[_Part], column: str) -> bool:

@@ -111,7 +111,7 @@ def read_webdataset(path: Path | str) -> Manifest:
     name = path.resolve().name if path.is_dir() else _stem(path)
     summary = f"read from the tars of {path.name!r}: {rows.height:,} images, {len(labels.classes):,} classes, unpacked in the store"
     tables = tuple(SourceTable(shard.file.name, len(shard.samples), _first(shard)) for shard in shards)
-    origin = Origin("webdataset", tables, (*_findings_of_tars(shards), *_findings_of_samples(every, has_label, rows["id"])))
+    origin = Origin(tables, (*_findings_of_tars(shards), *_findings_of_samples(every, has_label, rows["id"])))
     return Manifest(rows, labels.classes, root, {}, name, (summary, *_unread(shards), *labels.notes), origin=origin)
 
 
