@@ -132,7 +132,7 @@ def test_names_that_differ_in_case_only():
 def test_findings_of_the_reader_are_shown_and_lower_the_score(tmp_path):
     from tailwise.data.origin import Finding, Origin
 
-    manifest = of([0, 1, 2, 3], ["train"] * 4).replace(origin=Origin("x", (), (Finding("odd", "error", "Odd.", 1, ("a",)),)))
+    manifest = of([0, 1, 2, 3], ["train"] * 4).replace(origin=Origin(findings=(Finding("odd", "error", "Odd.", 1, ("a",)),)))
     result = check(manifest.replace(classes=("ant",)))
     assert [found.kind for found in result.findings] == ["odd"]
     assert (result.score, result.has_errors) == (0.75, True)

@@ -147,6 +147,14 @@ def test_npz_of_a_pair_a_split(tmp_path, names):
     assert np.array_equal(found.arrays["test"], IMAGES[:2])
 
 
+def test_ids_are_in_the_order_of_the_rows_beyond_a_hundred_thousand(tmp_path):
+    many = np.zeros((100_002, 1, 1), np.uint8)
+    np.savez(tmp_path / "many.npz", x_train=many, y_train=np.arange(len(many)) % 2)
+    ids = read_npz(tmp_path / "many.npz").rows["id"]
+    assert ids.is_sorted()
+    assert (ids[0], ids[-1]) == ("train/000000", "train/100001")
+
+
 def test_features_of_a_pair_a_split_with_class_names(tmp_path):
     np.savez(tmp_path / "mine.npz", x_train=FEATURES, y_train=LABELS, x_val=FEATURES, y_val=LABELS, class_names=np.array(["a", "b", "c"]))
     found = read(tmp_path / "mine.npz")

@@ -134,7 +134,7 @@ def test_by_name_it_is_found_in_the_current_folder_in_data_or_where_root_says(tm
     for root in (None, archive, tmp_path / "data", elsewhere, elsewhere.parent):
         found = read("cifar100", root=root)
         check_hundred(found)
-        assert (found.name, found.origin.draw) == ("cifar100", "archive")
+        assert (found.name, found.origin.draw, found.origin.format) == ("cifar100", "archive", "cifar")
     for root in (archive, elsewhere, tmp_path / "none"):
         with pytest.raises(BadData, match=r"pass --root with the (folder or archive|archive of cifar10)"):
             read_cifar_by_name("cifar10", root)

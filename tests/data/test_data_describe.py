@@ -84,8 +84,8 @@ def test_domains_have_counts_a_class_and_say_which_are_empty():
 def test_findings_come_gravest_first_and_are_the_readers_unless_others_are_given():
     base = in_splits([3, 2], [1, 1], [1, 1])
     note, error = Finding("gap", "note", "a gap"), Finding("clash", "error", "a clash")
-    assert describe(base.replace(origin=Origin("table", (), (note, error)))).findings == (error, note)
-    assert describe(base.replace(origin=Origin("table", (), (note,))), findings=[error]).findings == (error,)
+    assert describe(base.replace(origin=Origin(findings=(note, error)))).findings == (error, note)
+    assert describe(base.replace(origin=Origin(findings=(note,))), findings=[error]).findings == (error,)
 
 
 def test_groups_are_those_of_tables_and_those_by_counts():

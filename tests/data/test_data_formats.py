@@ -34,6 +34,11 @@ def test_a_wrong_format_gets_the_nearest_and_what_is_not_recognised_gets_all(tmp
         read(tmp_path / "x.bin")
 
 
+def test_what_was_read_says_as_which_format(pets):
+    assert read(pets).origin.format == read(pets, format="folder").origin.format == "folder"
+    assert read("digits").origin.format == ""
+
+
 def test_words_that_a_source_has_no_use_for_are_refused(pets):
     for words, said in (({"columns": "path=a"}, "columns is for tables"), ({"root": pets}, "root is for lists of paths")):
         with pytest.raises(BadValue, match=said):

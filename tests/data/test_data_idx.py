@@ -42,6 +42,17 @@ def test_rows_columns_labels_and_splits_are_where_they_were(small):
     assert found.arrays["train"][2, 3, 4] == 59  # the last pixel of the last image, by hand
 
 
+def test_the_origin_says_format_and_files(small):
+    origin = read(small).origin
+    assert origin.format == "idx"
+    assert {table.name: table.records for table in origin.tables} == {
+        "t10k-images-idx3-ubyte": 2,
+        "t10k-labels-idx1-ubyte": 2,
+        "train-images-idx3-ubyte.gz": 3,
+        "train-labels-idx1-ubyte": 3,
+    }
+
+
 def test_one_file_of_images_is_read_with_the_labels_beside_it(small):
     found = read(small / "t10k-images-idx3-ubyte")
     assert found.splits == ("test",)

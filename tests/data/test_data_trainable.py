@@ -80,6 +80,6 @@ def test_generated_images_are_never_measured_on(make_set, split):
 def test_an_error_of_the_reader_keeps_a_set_from_training(make_set):
     errors = tuple(Finding("clash", "error", f"clash {n}") for n in (1, 2))
     note = Finding("gap", "note", "a gap")
-    check_sound(make_set([2, 2]).replace(origin=Origin("table", (), (note,))))
+    check_sound(make_set([2, 2]).replace(origin=Origin(findings=(note,))))
     with pytest.raises(BadData, match=r"small: clash 1 \(and 1 more findings: see `tailwise explore`\); correct the data"):
-        check_sound(make_set([2, 2]).replace(origin=Origin("table", (), (note, *errors))))
+        check_sound(make_set([2, 2]).replace(origin=Origin(findings=(note, *errors))))

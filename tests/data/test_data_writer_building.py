@@ -220,7 +220,7 @@ def test_classes_without_training_images_are_refused_kept_or_dropped(make_set, t
 def test_a_set_that_contradicts_itself_is_not_built(pets, tmp_path):
     from tailwise.data.origin import Finding, Origin
 
-    wrong = read(pets).replace(origin=Origin("list", findings=(Finding("counts", "error", "the counts say 3, the list has 4"),)))
+    wrong = read(pets).replace(origin=Origin(findings=(Finding("counts", "error", "the counts say 3, the list has 4"),)))
     for found in (wrong, wrong.replace(root=None)):
         with pytest.raises(BadData, match="the counts say 3"):
             build_set(found, tmp_path / "out", layout="list")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -36,9 +36,9 @@ class Format:
         return bool(self._module.recognises(place))
 
     def read(self, path: Path, **words: object) -> Manifest:
-        """Read a path as this format."""
+        """Read a path as this format, and say so in the manifest's origin."""
         found: Manifest = getattr(self._module, self.reader.partition(":")[2])(path, **words)
-        return found
+        return found.replace(origin=replace(found.origin, format=self.name))
 
     @property
     def _module(self) -> ModuleType:

@@ -60,14 +60,14 @@ class Origin:
     """What a reader saw of its source; it is no part of a set's identity and is not saved.
 
     Attributes:
-        format: name of the format that was read, as `--format` takes it.
         tables: of the source.
         findings: contradictions and gaps that only the source shows; those of `error` keep the set from training.
         draw: how images are drawn when the set is thinned to the field's profiles: `seeded`, our own nested order, or `archive`, the
             field's draw for CIFAR, which every paper's tables rest on.
+        format: name of the format that was read, as `--format` takes it; of what is read without one (objects, `digits`) none.
     """
 
-    format: str = ""
     tables: tuple[SourceTable, ...] = ()
     findings: tuple[Finding, ...] = ()
     draw: Draw = "seeded"
+    format: str = ""

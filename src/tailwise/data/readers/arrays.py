@@ -16,6 +16,7 @@ from tailwise.data.origin import Origin, SourceTable
 from tailwise.data.place import Place
 from tailwise.data.readers.labels import SPLIT_WORDS
 from tailwise.data.readers.npz import Header, load_npz, npz_headers
+from tailwise.data.readers.numbering import numbered_ids
 from tailwise.errors import BadData
 
 ROLES: Mapping[str, tuple[str, ...]] = {
@@ -66,10 +67,9 @@ def from_arrays(
     for what, length in columns.items():
         if length is not None and length != len(array):
             raise BadData(f"{name}: {length:,} {what} for {len(array):,} rows of {container}; give one a row, in the same order")
-    digits = max(4, len(str(rows - 1)))  # the order of the ids is the order of the rows
     table = pl.DataFrame(
         {
-            "id": [f"{name}/{row:0{digits}d}" for row in range(rows)] if ids is None else _texts(ids),
+            "id": numbered_ids(name, rows, fewest=4) if ids is None else _texts(ids),
             "container": [container] * rows,
             "row": pl.Series(range(rows), dtype=pl.Int64),
             "label": pl.Series(numbers),
@@ -167,7 +167,7 @@ def read_npz(file: Path | str) -> Manifest:
     notes += [f"left unread in {file.name!r}: {', '.join(unread)}"] if unread else []
     tables = tuple(SourceTable(key, headers[key].shape[0] if headers[key].shape else 1) for key in found)
     manifest = parts[0] if not splits else _together(parts, splits, file.stem)
-    return manifest.replace(f"arrays came from {file.name!r}", *notes, origin=Origin("npz", tables))
+    return manifest.replace(f"arrays came from {file.name!r}", *notes, origin=Origin(tables))
 
 
 def _meant(headers: Mapping[str, Header], file: Path) -> dict[tuple[str, str | None], str]:
@@ -204,7 +204,7 @@ def _part(
     labels, width = _class_numbers(found[keys["labels"]], keys["labels"], notes)
     columns = {role: _column(found, role, keys.get(role), file) for role in ("split", "ids")}
     if split is not None:
-        columns = {"split": [split] * len(labels), "ids": [f"{split}/{row:05d}" for row in range(len(labels))]}
+        columns = {"split": [split] * len(labels), "ids": numbered_ids(split, len(labels))}
     made = from_arrays(labels, arrays.get("images"), arrays.get("features"), classes, columns["split"], columns["ids"], file.stem)
     if classes is None and len(made.classes) < width:
         return made.replace(classes=tuple(str(label) for label in range(width)))

@@ -17,6 +17,7 @@ from tailwise.data.manifest import Manifest
 from tailwise.data.origin import Finding, Origin, SourceTable
 from tailwise.data.place import Place
 from tailwise.data.readers.labels import named_labels, number_labels, split_in_name
+from tailwise.data.readers.numbering import array_rows
 from tailwise.data.readers.opening import first_bytes, read_whole
 from tailwise.data.readers.pickles import as_text, parse_pickle, read_pickle, whole_numbers
 from tailwise.data.readers.tar import Tar
@@ -159,7 +160,7 @@ def read_cifar_by_name(name: str, root: Path | str | None = None) -> Manifest:
         where = " or ".join(str(place.absolute()) for place in places)
         raise BadData(f"{name}: none of {looked} is in {where}; nothing is downloaded, so pass --root with the folder or archive")
     manifest = _read(place, [name])
-    return manifest.replace(name=name, origin=replace(manifest.origin, draw="archive"))
+    return manifest.replace(name=name, origin=replace(manifest.origin, format="cifar", draw="archive"))
 
 
 def _read(source: Path, names: Sequence[str]) -> Manifest:
@@ -278,7 +279,8 @@ def _manifest(
         batches = [_batch(contents[file], layout, f"{where}:{layout.folder}/{file}") for file in files]
         sources += [SourceTable(file, len(batch.labels)) for file, batch in zip(files, batches, strict=True)]
         arrays[split] = _pictures([batch.pixels for batch in batches])
-        tables.append(_rows(np.concatenate([batch.labels for batch in batches]), split))
+        # The order of the ids is the archive's, which the field's draw needs.
+        tables.append(array_rows(split, np.concatenate([batch.labels for batch in batches]), split))
         coarse += [batch.coarse for batch in batches if batch.coarse is not None]
     table = pl.concat(tables)
     names, coarse_names = _class_names(layout, contents, where)
@@ -293,7 +295,7 @@ def _manifest(
         class_table, odd = _superclasses(rows["label"].to_numpy(), np.concatenate(coarse), labels.classes, coarse_names)
         findings += odd
     summary = f"read from the CIFAR files of {where.name!r}: {rows.height:,} images, {len(labels.classes):,} classes"
-    origin = Origin("cifar", tuple(sources), findings)
+    origin = Origin(tuple(sources), findings)
     return Manifest(rows, labels.classes, None, arrays, name, (summary, *labels.notes), class_table, origin)
 
 
@@ -337,13 +339,6 @@ def _pictures(batches: Sequence[np.ndarray]) -> np.ndarray:
         pictures[start : start + len(pixels)] = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
         start += len(pixels)
     return pictures
-
-
-def _rows(labels: np.ndarray, split: str) -> pl.DataFrame:
-    rows = pl.int_range(len(labels), eager=True).alias("row")
-    digits = max(5, len(str(len(labels) - 1)))  # the order of the ids is the archive's, which the field's draw needs
-    ids = (split + "/" + rows.cast(pl.String).str.zfill(digits)).alias("id")
-    return pl.DataFrame([ids, rows, pl.Series("label", labels)]).with_columns(container=pl.lit(split), split=pl.lit(split))
 
 
 def _class_names(layout: Layout, contents: Mapping[str, Path | bytes], where: Path) -> tuple[list[str], list[str]]:

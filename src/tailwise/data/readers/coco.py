@@ -126,7 +126,7 @@ def read_coco(path: Path | str, root: Path | str | None = None) -> Manifest:
     name = path.resolve().name if path.is_dir() else re.sub(r"\.json(\.gz)?$", "", path.name, flags=re.IGNORECASE)
     summary = f"read from the JSON of {path.name!r}: {labelled.height:,} images, {len(classes.ids):,} classes, joined by id"
     notes = (summary, *([] if said == AS_WRITTEN else [said]), *classes.notes)
-    return Manifest(labelled, classes.names, place, {}, name, notes, classes.table, Origin("coco", tables, findings))
+    return Manifest(labelled, classes.names, place, {}, name, notes, classes.table, Origin(tables, findings))
 
 
 def _part(text: JsonTables, source: Path) -> Part:

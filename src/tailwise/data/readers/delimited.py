@@ -54,7 +54,7 @@ def read_delimited(file: Path | str, root: Path | str | None = None, columns: st
     roles = find_roles(table.texts.columns, given, file)
     by_name = by_role(table.texts, roles, table.lines)
     found = manifest_of_paths(by_name, file, table.name, said_columns(table.texts.columns, roles), root)
-    return found.replace(origin=Origin("table", (table.source,)))
+    return found.replace(origin=Origin((table.source,)))
 
 
 class TextTable(NamedTuple):

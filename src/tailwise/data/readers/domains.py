@@ -22,8 +22,6 @@ from tailwise.data.readers.roles import ROLES, find_roles, plain
 from tailwise.data.readers.table import by_role, manifest_of_paths, said_columns
 from tailwise.errors import BadData
 
-FORMAT = "domains"
-
 _ROLES = {role: ROLES[role] for role in ("path", "label", "split", "weight")} | {"domain": ("domain", "env")}
 """Ids are the paths as written: the first part of each is the domain, the second the class."""
 
@@ -88,7 +86,7 @@ def read_domains(path: Path | str, root: Path | str | None = None) -> Manifest:
         found, tables, findings = _read_table(path, given)
     found, of_names = _named(found, path.name)
     findings += of_names + _elsewhere(found, path.name) + _empty_cells(found, path.name)
-    return found.replace(origin=Origin(FORMAT, tables, findings))
+    return found.replace(origin=Origin(tables, findings))
 
 
 _Read = tuple[Manifest, tuple[SourceTable, ...], tuple[Finding, ...]]
@@ -101,7 +99,7 @@ def _read_table(file: Path, root: Path | None) -> _Read:
     without = by_name.filter(pl.col("domain") == "")[ROW]
     if len(without):
         raise BadData(f"{file}: row {without[0]} has no domain ({len(without):,} rows in all); give every row one")
-    found = manifest_of_paths(by_name, file, table.name, said_columns(table.texts.columns, roles), root, form=FORMAT)
+    found = manifest_of_paths(by_name, file, table.name, said_columns(table.texts.columns, roles), root)
     return found.replace(rows=found.rows.with_columns(by_name["domain"])), (table.source,), ()
 
 

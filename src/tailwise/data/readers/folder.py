@@ -67,7 +67,7 @@ def read_folder(root: Path | str) -> Manifest:
     )
     name = root.resolve().name or "root"
     summary = f"read from the class folders of {name!r}: {len(paths):,} images, {len(classes):,} classes"
-    return Manifest(rows, classes, root, {}, name, (summary, *tally.lines()), origin=Origin("folder", findings=_findings(tally)))
+    return Manifest(rows, classes, root, {}, name, (summary, *tally.lines()), origin=Origin(findings=_findings(tally)))
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from tailwise.data.manifest import Manifest
+from tailwise.data.readers.numbering import numbered_ids
 from tailwise.data.readers.roles import find_roles
 from tailwise.data.readers.table import by_role, hub_rows, said_columns
 from tailwise.data.unpacked import unpack, unpacking_key
@@ -76,8 +77,7 @@ def _undecoded(dataset: Any, column: str) -> Any:
 
 def _locations(dataset: Any, column: str, split: str, where: str) -> tuple[pl.DataFrame, Path]:
     """Give `name` and `path` of every image, `content` where it was unpacked, and the folder that paths are relative to."""
-    digits = max(5, len(str(len(dataset) - 1)))
-    names = [f"{split}/{row:0{digits}d}" for row in range(len(dataset))]
+    names = numbered_ids(split, len(dataset))
     hashes, paths = [], []
     for row in range(len(dataset)):
         encoded, path = _image(dataset, row, column, where)

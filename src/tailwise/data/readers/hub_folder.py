@@ -89,10 +89,10 @@ def read_hub_folder(path: Path | str, root: Path | str | None = None, columns: s
         table, classes = _labelled_by_folder(table, where)
     table, said_splits = _with_split(table, has_labels)
     name = folder.resolve().name or "root"
-    found = manifest_of_paths(table, where, name, said_columns(names, roles), root, classes, "imagefolder")
+    found = manifest_of_paths(table, where, name, said_columns(names, roles), root, classes)
     findings = (*_findings_of_columns(names, roles), *_findings_of_files(found, folder))
     sources = tuple(SourceTable(table.folder + table.file.name, table.frame.height, table.frame.row(0, named=True)) for table in tables)
-    return found.replace(*said_splits, origin=Origin("imagefolder", sources, findings))
+    return found.replace(*said_splits, origin=Origin(sources, findings))
 
 
 def _metadata_files(folder: Path) -> list[Path]:

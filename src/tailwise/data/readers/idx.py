@@ -12,8 +12,10 @@ import polars as pl
 
 from tailwise.data.listing import first_five
 from tailwise.data.manifest import Manifest
+from tailwise.data.origin import Origin, SourceTable
 from tailwise.data.place import Place
 from tailwise.data.readers.labels import SPLIT_WORDS, number_labels
+from tailwise.data.readers.numbering import array_rows
 from tailwise.data.readers.opening import read_whole
 from tailwise.errors import BadData
 
@@ -57,7 +59,7 @@ def read_idx(source: Path | str) -> Manifest:
     if not files:
         raise BadData(f"{source}: no files of images, expected train-images-idx3-ubyte or the like; check the path")
     arrays: dict[str, np.ndarray] = {}
-    tables = []
+    tables, sources = [], []
     for file in files:
         split = _split_of(file)
         if split in arrays:
@@ -68,7 +70,8 @@ def read_idx(source: Path | str) -> Manifest:
         if len(images) != len(labels):
             raise BadData(f"{labels_file}: {len(labels):,} labels for the {len(images):,} images of {file.name}; find the files that fit")
         arrays[split] = images
-        tables.append(_rows(labels, split))
+        sources += [SourceTable(file.name, len(images)), SourceTable(labels_file.name, len(labels))]
+        tables.append(array_rows(split, labels.astype(np.int64), split))
     table = pl.concat(tables)
     labels_of = number_labels(table["label"], table["row"], source)
     name = source.resolve().name if source.is_dir() else file.name.split("-", 1)[0]
@@ -76,20 +79,7 @@ def read_idx(source: Path | str) -> Manifest:
         f"read from the IDX files {first_five([file.name for file in files])}: {table.height:,} images, {len(labels_of.classes):,} classes"
     )
     rows = table.with_columns(labels_of.numbers.alias("label"))
-    return Manifest(rows, labels_of.classes, None, arrays, name, (summary, *labels_of.notes))
-
-
-def _rows(labels: np.ndarray, split: str) -> pl.DataFrame:
-    digits = max(5, len(str(len(labels) - 1)))
-    return pl.DataFrame(
-        {
-            "id": [f"{split}/{row:0{digits}d}" for row in range(len(labels))],
-            "container": [split] * len(labels),
-            "row": pl.Series(range(len(labels)), dtype=pl.Int64),
-            "label": labels.astype(np.int64),
-            "split": [split] * len(labels),
-        }
-    )
+    return Manifest(rows, labels_of.classes, None, arrays, name, (summary, *labels_of.notes), origin=Origin(tuple(sources)))
 
 
 def _split_of(file: Path) -> str:

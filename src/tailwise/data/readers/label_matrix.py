@@ -114,7 +114,7 @@ def read_label_matrix(source: Path | str, root: Path | str | None = None) -> Man
     name = source.resolve().name if source.is_dir() else source.name.partition(".")[0]
     summary = f"read from the label matrix {source.name!r}: {rows.height:,} images, {len(found.classes):,} classes"
     notes = [summary, *([] if located.said == AS_WRITTEN else [located.said])]
-    origin = Origin("label-matrix", found.tables, (*found.findings, *unknown))
+    origin = Origin(found.tables, (*found.findings, *unknown))
     return Manifest(rows, found.classes, located.root, {}, name, tuple(notes), found.class_table, origin)
 
 

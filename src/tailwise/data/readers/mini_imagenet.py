@@ -20,8 +20,6 @@ from tailwise.data.readers.listed import LIST, ROW, WNID, once, set_name, unseen
 from tailwise.data.readers.opening import read_text
 from tailwise.errors import BadData
 
-FORMAT = "mini-imagenet"
-
 _HEADERS = (("filename", "label"), ("filename", "class"))
 _BOTH = "trainval"
 _SPLITS = ("train", _BOTH, "val", "test")
@@ -92,7 +90,7 @@ def read_mini_imagenet(path: Path | str, root: Path | str | None = None) -> Mani
             *(finding.says for finding in merged),
         ),
         class_table,
-        Origin(FORMAT, tuple(one.source for one in read), findings),
+        Origin(tuple(one.source for one in read), findings),
     )
 
 

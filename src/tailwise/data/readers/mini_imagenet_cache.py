@@ -16,6 +16,7 @@ from tailwise.data.manifest import Manifest
 from tailwise.data.origin import Origin, SourceTable
 from tailwise.data.place import Place
 from tailwise.data.readers.labels import SPLIT_WORDS, Labels, number_labels
+from tailwise.data.readers.numbering import array_rows
 from tailwise.data.readers.pickles import as_text, read_pickle, whole_numbers
 from tailwise.errors import BadData
 
@@ -77,13 +78,13 @@ def read_mini_imagenet_cache(source: Path | str) -> Manifest:
     parts = [_read(file) for file in files]
     _refuse_clashes(parts, source)
     splits, said = _splits(parts)
-    rows = pl.concat([_rows(part, split) for part, split in zip(parts, splits, strict=True)])
-    labels, class_table = _labels(parts, source)
+    rows = pl.concat([array_rows(part.name, part.classes, split) for part, split in zip(parts, splits, strict=True)])
+    labels, class_table = _labels(rows["label"], parts, source)
     rows = rows.with_columns(labels.numbers.alias("label"))
     name = source.resolve().name if source.is_dir() else re.sub(r"\.(pkl|pickle)(\.gz)?$", "", source.name)
     summary = f"read from the caches {first_five([file.name for file in files])}: {rows.height:,} images, {len(labels.classes):,} classes"
     arrays = {part.name: part.images for part in parts}
-    origin = Origin("mini-imagenet-cache", tuple(SourceTable(part.file.name, len(part.images)) for part in parts))
+    origin = Origin(tuple(SourceTable(part.file.name, len(part.images)) for part in parts))
     return Manifest(rows, labels.classes, None, arrays, name, (summary, *said, *labels.notes), class_table, origin)
 
 
@@ -188,16 +189,8 @@ def _splits(parts: Sequence[_Part]) -> tuple[list[str], tuple[str, ...]]:
     return ["train"] * len(parts), (said,)
 
 
-def _rows(part: _Part, split: str) -> pl.DataFrame:
-    rows = pl.int_range(len(part.images), eager=True).alias("row")
-    digits = max(5, len(str(len(part.images) - 1)))
-    ids = (part.name + "/" + rows.cast(pl.String).str.zfill(digits)).alias("id")
-    return pl.DataFrame([ids, rows]).with_columns(container=pl.lit(part.name), split=pl.lit(split))
-
-
-def _labels(parts: Sequence[_Part], source: Path) -> tuple[Labels, pl.DataFrame | None]:
+def _labels(values: pl.Series, parts: Sequence[_Part], source: Path) -> tuple[Labels, pl.DataFrame | None]:
     """Number the classes of all files together; numbers that all have a name keep their order."""
-    values = pl.concat([pl.Series("class", part.classes) for part in parts])
     labels = number_labels(values, pl.int_range(len(values), eager=True), source)
     names = {number: name for part in parts for number, name in part.names.items()}
     if values.dtype == pl.String or not all(int(number) in names for number in labels.classes):

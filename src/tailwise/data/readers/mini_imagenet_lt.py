@@ -32,8 +32,6 @@ from tailwise.data.readers.listed import (
 from tailwise.data.readers.opening import read_text
 from tailwise.errors import BadData
 
-FORMAT = "mini-imagenet-lt"
-
 TRAIN, VAL, TEST = "train.csv", "val.csv", "test.csv"
 GENERATED, FILLED = "gentrain.csv", "alltrain.csv"
 COUNTS, NAMES = "cls_label.json", "classname.txt"
@@ -101,7 +99,7 @@ def read_mini_imagenet_lt(path: Path | str, root: Path | str | None = None) -> M
         set_name(path),
         (f"read from mini-ImageNet-LT's lists in {path.name!r}: {_sizes(rows)}", *([] if located.said == AS_WRITTEN else [located.said])),
         table if table["wnid"].is_not_null().any() else table.select("class_id"),
-        Origin(FORMAT, (*found.tables, *of_names), (*found.findings, *repeated, *of_wnids, *notes)),
+        Origin((*found.tables, *of_names), (*found.findings, *repeated, *of_wnids, *notes)),
     )
 
 

@@ -16,8 +16,6 @@ from tailwise.data.readers.roles import ROLES, find_roles, parse_columns, plain
 from tailwise.data.readers.table import ROW, TableRows, beside_labels, by_role, manifest_of_rows, said_columns
 from tailwise.errors import BadData
 
-FORMAT = "multilabel"
-
 _LABELS = (*ROLES["label"], "targets", "classes", "tags", "attributes", "attribute_ids", "label_ids", "categories")
 
 _YES, _NO, _MINUS_ONE = ("1", "1.0"), ("0", "0.0"), ("-1", "-1.0")
@@ -88,8 +86,8 @@ def read_multilabel(file: Path | str, root: Path | str | None = None, columns: s
         rows, classes, findings = _one_a_column(_free(table.texts, roles), by_name, file)
         said = said_columns(table.texts.columns, roles | {f"class {name!r}": name for name in classes})
     rows = rows.with_columns(pl.lit(None, pl.Int32).alias("label"), *beside_labels(by_name, file))
-    found = manifest_of_rows(TableRows(rows, classes, ()), by_name, file, table.name, said, root, FORMAT)
-    return found.replace(origin=Origin(FORMAT, (table.source,), findings))
+    found = manifest_of_rows(TableRows(rows, classes, ()), by_name, file, table.name, said, root)
+    return found.replace(origin=Origin((table.source,), findings))
 
 
 def _roles(header: list[str], given: Mapping[str, str], file: Path) -> dict[str, str]:

@@ -13,9 +13,9 @@ import polars as pl
 from tailwise.data.content import hash_files
 from tailwise.data.listing import first_five
 from tailwise.data.manifest import Manifest
-from tailwise.data.origin import Origin
 from tailwise.data.place import Place
 from tailwise.data.readers.labels import split_in_name
+from tailwise.data.readers.numbering import numbered_id
 from tailwise.data.readers.opening import first_bytes
 from tailwise.data.readers.roles import ROLES, find_roles, parse_columns
 from tailwise.data.readers.table import ROW, by_role, hub_rows, manifest_of_rows, said_columns
@@ -98,7 +98,7 @@ def read_parquet(source: Path | str, root: Path | str | None = None, columns: st
             raise BadValue(f"root is for tables of paths, and {source} holds its images; leave root out")
         return _read_encoded(parts, roles, of_classes, source, name, said)
     table = _only_paths(_read_columns(parts, roles), source)
-    return manifest_of_rows(hub_rows(table, source, of_classes), table, source, name, said, root, "parquet")
+    return manifest_of_rows(hub_rows(table, source, of_classes), table, source, name, said, root)
 
 
 def _refuse_missing_shards(files: Sequence[Path]) -> None:
@@ -211,7 +211,7 @@ def _read_encoded(
     if "id" not in rows.columns:
         rows = rows.with_columns(rows["path"].str.replace(r"\.[a-z]+$", "").alias("id"))
     summary = f"read from the Parquet of {source.name!r}: {rows.height:,} images, {len(found.classes):,} classes, unpacked in the store"
-    return Manifest(rows, found.classes, root, {}, name, (summary, said, *found.notes), origin=Origin("parquet"))
+    return Manifest(rows, found.classes, root, {}, name, (summary, said, *found.notes))
 
 
 def _begins_with_path(parts: Sequence[_Part], column: str) -> bool:
@@ -246,7 +246,6 @@ def _encoded(parts: Sequence[_Part], column: str) -> Iterator[tuple[str, bytes]]
     for part in parts:
         in_split[_stem(part)] = in_split.get(_stem(part), 0) + part.rows
     for part in parts:
-        digits = max(5, len(str(in_split[_stem(part)] - 1)))
         for offset in range(0, part.rows, _ROWS_AT_ONCE):
             try:
                 values = pl.scan_parquet(part.file).select(column).slice(offset, _ROWS_AT_ONCE).collect().to_series()
@@ -256,7 +255,7 @@ def _encoded(parts: Sequence[_Part], column: str) -> Iterator[tuple[str, bytes]]
             for row, content in enumerate(encoded, start=offset):
                 if not content:
                     raise BadData(f"{part.file}: row {row}: {_what_instead(values[row - offset])}; correct the table")
-                yield f"{_stem(part)}/{part.start + row:0{digits}d}", content
+                yield numbered_id(_stem(part), part.start + row, in_split[_stem(part)]), content
 
 
 def _what_instead(value: object) -> str:

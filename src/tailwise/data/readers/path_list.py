@@ -22,8 +22,6 @@ from tailwise.data.readers.opening import read_text
 from tailwise.data.walk import entries
 from tailwise.errors import BadData
 
-FORMAT = "list"
-
 NAMES = "classnames.txt"
 
 UNKNOWN = -1
@@ -128,7 +126,7 @@ def read_path_list(path: Path | str, root: Path | str | None = None) -> Manifest
     summary = f"read from {first_five([file.name for file in files.values()])}: {table.height:,} images, {len(classes):,} classes"
     notes = ([] if located.said == AS_WRITTEN else [located.said]) + ([f"left unread: {first_five(left)}"] if left else [])
     tables = (*(one.source for one in read), *of_names)
-    return Manifest(table, classes, located.root, {}, set_name(path), (summary, *notes), class_table, Origin(FORMAT, tables, findings))
+    return Manifest(table, classes, located.root, {}, set_name(path), (summary, *notes), class_table, Origin(tables, findings))
 
 
 class _List(NamedTuple):

@@ -18,8 +18,6 @@ from tailwise.data.readers.roles import ROLES, find_roles, parse_columns, plain
 from tailwise.data.readers.table import ROW, by_role, manifest_of_paths, said_columns
 from tailwise.errors import BadData
 
-FORMAT = "regression"
-
 TARGETS = ("age", "target", "value", "score", "label", "y")
 """What the column of the target may be called."""
 
@@ -96,13 +94,13 @@ def read_regression(file: Path | str, root: Path | str | None = None, columns: s
     values = _values(by_name["label"], by_name[ROW], file)
     bins = bins_of(values)
     said = said_columns(table.texts.columns, roles)
-    found = manifest_of_paths(by_name.with_columns(bins.numbers.alias("label")), file, table.name, said, root, bins.names, FORMAT)
+    found = manifest_of_paths(by_name.with_columns(bins.numbers.alias("label")), file, table.name, said, root, bins.names)
     found = found.replace(
         f"values of {roles['label']!r} from {min(values):.6g} to {max(values):.6g}, labels are bins {bins.width:g} wide",
         rows=found.rows.with_columns(values.alias("value")),
     )
     findings = (*_unseen_bins(found, file), *(_ages_unlike_names(found, file) if plain(roles["label"]) == "age" else ()))
-    return found.replace(origin=Origin(FORMAT, (table.source,), findings))
+    return found.replace(origin=Origin((table.source,), findings))
 
 
 def _values(texts: pl.Series, rows: pl.Series, where: Path) -> pl.Series:

@@ -11,7 +11,6 @@ import polars as pl
 from tailwise.data.listing import first_five
 from tailwise.data.locating import AS_WRITTEN, clean_paths, locate
 from tailwise.data.manifest import Manifest
-from tailwise.data.origin import Origin
 from tailwise.data.readers.labels import Labels, named_labels, number_labels, split_column
 from tailwise.errors import BadData
 
@@ -129,7 +128,6 @@ def manifest_of_paths(
     said: str,
     root: Path | str | None = None,
     names: Sequence[str] | None = None,
-    form: str = "table",
 ) -> Manifest:
     """Make a manifest of a table that says where its images are.
 
@@ -140,17 +138,14 @@ def manifest_of_paths(
         said: which columns were read.
         root: folder that the paths are relative to, if the user named one; `/` admits absolute ones.
         names: as in `table_rows`.
-        form: name of the format.
 
     Raises:
         BadData: as `table_rows`; the root is no folder or holds none of the images; paths are empty, leave the root, or are there twice.
     """
-    return manifest_of_rows(table_rows(table, where, names), table, where, name, said, root, form)
+    return manifest_of_rows(table_rows(table, where, names), table, where, name, said, root)
 
 
-def manifest_of_rows(
-    found: TableRows, table: pl.DataFrame, where: Path, name: str, said: str, root: Path | str | None = None, form: str = "table"
-) -> Manifest:
+def manifest_of_rows(found: TableRows, table: pl.DataFrame, where: Path, name: str, said: str, root: Path | str | None = None) -> Manifest:
     """Make a manifest of a table whose labels are read, whatever they are; arguments and errors as of `manifest_of_paths`."""
     given = None if root is None else Path(root)
     paths = clean_paths(table["path"], table[ROW], where, given)
@@ -161,7 +156,7 @@ def manifest_of_rows(
         rows = rows.with_columns(paths.alias("id"))
     summary = f"read from the table {where.name!r}: {rows.height:,} images, {len(found.classes):,} classes"
     notes = (summary, said, *([] if located.said == AS_WRITTEN else [located.said]), *found.notes)
-    return Manifest(rows, found.classes, located.root, {}, name, notes, origin=Origin(form))
+    return Manifest(rows, found.classes, located.root, {}, name, notes)
 
 
 def _refuse_twice(paths: pl.Series, labels: pl.Series, rows: pl.Series, where: Path) -> None:

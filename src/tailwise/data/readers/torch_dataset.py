@@ -17,6 +17,7 @@ from tailwise.data.images import image_pixels
 from tailwise.data.manifest import Manifest
 from tailwise.data.png import encode_png
 from tailwise.data.readers.labels import Labels, named_labels, number_labels
+from tailwise.data.readers.numbering import array_rows, numbered_id
 from tailwise.data.unpacked import unpack, unpacking_key
 from tailwise.errors import BadData
 
@@ -144,19 +145,8 @@ def _by_array(whole: Any, array: np.ndarray, indices: np.ndarray, split: str, na
 
 
 def _array_rows(indices: np.ndarray, whole: int, labels: Labels, split: str) -> pl.DataFrame:
-    return pl.DataFrame(
-        {
-            "id": [_id(split, index, whole) for index in indices],
-            "container": ["images"] * len(indices),
-            "row": pl.Series(range(len(indices)), dtype=pl.Int64),
-            "label": labels.numbers,
-            "split": [split] * len(indices),
-        }
-    )
-
-
-def _id(split: str, index: int, whole: int) -> str:
-    return f"{split}/{index:0{max(5, len(str(whole - 1)))}d}"
+    ids = [numbered_id(split, index, whole) for index in indices]
+    return array_rows("images", labels.numbers, split).with_columns(pl.Series("id", ids))
 
 
 def _by_items(whole: Any, indices: np.ndarray, split: str, name: str) -> Manifest:

@@ -18,8 +18,6 @@ from tailwise.data.readers.labels import SPLIT_WORDS
 from tailwise.data.readers.lines import ROW, read_fields
 from tailwise.errors import BadData
 
-FORMAT = "videolt"
-
 _LIST = re.compile(rf"(?P<split>{'|'.join(SPLIT_WORDS)})(?P<kind>\.lst|_videofolder\.txt)(\.gz)?")
 """Names of the lists of a split: `train.lst`, `val_videofolder.txt`."""
 
@@ -107,7 +105,7 @@ def read_videolt(path: Path | str, root: Path | str | None = None) -> Manifest:
     found = Manifest(rows, names, located.root, {}, name, provenance, class_table)
     findings = _contradictions(listed, path.name) + (() if counted is None else _count_differences(found, counted))
     tables = (*(one.source for one in lists), *([] if counted is None else [counted.source]))
-    return found.replace(origin=Origin(FORMAT, tables, findings))
+    return found.replace(origin=Origin(tables, findings))
 
 
 class _List(NamedTuple):

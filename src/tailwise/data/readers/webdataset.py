@@ -19,6 +19,7 @@ from tailwise.data.manifest import Manifest
 from tailwise.data.origin import Finding, Origin, SourceTable
 from tailwise.data.place import Place
 from tailwise.data.readers.labels import Labels, number_labels, split_in_name
+from tailwise.data.readers.numbering import numbered_id
 from tailwise.data.readers.tar import Member, Tar
 from tailwise.data.unpacked import unpack, unpacking_key
 from tailwise.data.walk import entries
@@ -110,7 +111,7 @@ def read_webdataset(path: Path | str) -> Manifest:
     name = path.resolve().name if path.is_dir() else _stem(path)
     summary = f"read from the tars of {path.name!r}: {rows.height:,} images, {len(labels.classes):,} classes, unpacked in the store"
     tables = tuple(SourceTable(shard.file.name, len(shard.samples), _first(shard)) for shard in shards)
-    origin = Origin("webdataset", tables, (*_findings_of_tars(shards), *_findings_of_samples(every, has_label, rows["id"])))
+    origin = Origin(tables, (*_findings_of_tars(shards), *_findings_of_samples(every, has_label, rows["id"])))
     return Manifest(rows, labels.classes, root, {}, name, (summary, *_unread(shards), *labels.notes), origin=origin)
 
 
@@ -231,14 +232,13 @@ def _ids(samples: Sequence[_Sample], is_folder: bool) -> list[str]:
 
 def _encoded(samples: Sequence[_Sample], splits: dict[Path, str]) -> Iterator[tuple[str, bytes]]:
     """Give (name, encoded bytes) of every image; names are numbers, so that what a tar calls its members names no file."""
-    digits = max(5, len(str(len(samples) - 1)))
     of_shard: dict[Path, list[tuple[int, Member]]] = defaultdict(list)
     for number, sample in enumerate(samples):
         of_shard[sample.shard].append((number, sample.image))
     for file, members in of_shard.items():
         with Tar(file) as tar:
             for number, member in members:
-                yield f"{splits[file]}/{number:0{digits}d}", tar.read(member)
+                yield numbered_id(splits[file], number, len(samples)), tar.read(member)
 
 
 def _first(shard: _Shard) -> dict[str, object]:
