@@ -77,6 +77,9 @@ def check_classes(classes: Sequence[str], name: str) -> None:
     wrong = [c for c in classes if not isinstance(c, str) or not c]
     if not classes or wrong:
         raise BadData(f"classes of manifest {name!r} must be non-empty strings, got {list(classes)[:5]!r}; name every class")
+    unfit = [c for c in classes if "\x1b" in c or "\x9b" in c]
+    if unfit:
+        raise BadData(f"class {unfit[0]!r} of manifest {name!r} holds an escape character, which a terminal would obey; rename it")
     if len(set(classes)) < len(classes):
         twice = sorted({c for c in classes if list(classes).count(c) > 1})
         raise BadData(f"classes of manifest {name!r} name {first_five(twice)} twice; give each class its own name")

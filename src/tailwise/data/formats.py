@@ -87,6 +87,17 @@ def find_format(name: str) -> Format:
     raise UnknownName("format", name, NAMES_OF_FORMATS)
 
 
+_ENDINGS = {".json": "coco", ".txt": "list", ".lst": "list", ".list": "list", ".csv": "table", ".tsv": "table"}
+
+
+def _claimed(place: Place) -> Format | None:
+    """Take a file in which nothing can be read, as it is empty, cut off or no UTF-8, for what its ending says: that reader says why."""
+    if place.is_folder or place.lines:
+        return None
+    name = _ENDINGS.get(Path(place.plain_name).suffix)
+    return find_format(name) if name else None
+
+
 def detect(path: Path) -> Format:
     """Tell the format of a path that exists, by what is in it.
 
@@ -96,7 +107,7 @@ def detect(path: Path) -> Format:
     from tailwise.data.place import Place
 
     place = Place(path)
-    found = next((form for form in FORMATS if form.recognises(place)), None)
+    found = next((form for form in FORMATS if form.recognises(place)), None) or _claimed(place)
     if found is None:
         raise BadData(f"{path}: not recognised as any format that is read here; name one with --format ({', '.join(NAMES_OF_FORMATS)})")
     return found

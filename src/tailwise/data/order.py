@@ -28,4 +28,5 @@ def seeded_order(rows: pl.DataFrame, classes: Sequence[str], seed: int, purpose:
     for label, name in enumerate(classes):
         start = stops[label - 1] if label else 0
         positions = by_label[start : stops[label]]
-        yield label, positions[generator(seed, purpose, name).permutation(len(positions))]
+        # A set may name a million classes of which it has six: nothing is drawn for the others.
+        yield label, positions[generator(seed, purpose, name).permutation(len(positions))] if len(positions) else positions

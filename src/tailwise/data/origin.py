@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -26,6 +27,21 @@ class SourceTable:
     name: str
     records: int
     first: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Keep plain values, which JSON has words for."""
+        if self.first is not None:
+            object.__setattr__(self, "first", {str(name): _plain(value) for name, value in self.first.items()})
+
+
+def _plain(value: Any) -> Any:
+    """Give a value as JSON can hold it: what it has no word for as text."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    is_plain = value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
+    return value if is_plain else str(value)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ class Tally:
     Attributes:
         links: symbolic links that were followed.
         loops: links that lead back into themselves.
+        again: folders that links lead to a second time below one folder of the root.
         closed: folders that cannot be opened, and why.
         hidden: hidden files and folders, and what operating systems leave behind.
         others: files that are no images.
@@ -29,6 +30,7 @@ class Tally:
 
     links: int = 0
     loops: list[str] = field(default_factory=list)
+    again: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
     hidden: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
@@ -41,6 +43,8 @@ class Tally:
             said.append(f"followed {self.links:,} symbolic links")
         if self.loops:
             said.append(f"skipped {len(self.loops):,} links that lead back into themselves: {first_five(sorted(self.loops))}")
+        if self.again:
+            said.append(f"skipped {len(self.again):,} ways to folders that were walked already: {first_five(sorted(self.again))}")
         if self.closed:
             said.append(f"skipped {len(self.closed):,} folders that cannot be opened: {first_five(sorted(self.closed))}")
         if self.hidden:
@@ -55,12 +59,22 @@ class Tally:
 def image_paths(root: Path, tally: Tally) -> Iterator[str]:
     """Walk below `root`, links included, and yield the paths of files that are named like images, relative to `root`.
 
+    Below each folder of the root a folder is walked once, by its own name rather than by a link: links between folders would make
+    more ways than there are images.
+
     Raises:
         BadData: `root` cannot be opened; a folder below it is skipped and counted.
     """
     todo = [("", frozenset({os.path.realpath(root)}))]
+    walked = set()
     while todo:
         below, above = todo.pop()
+        way = (below.partition("/")[0], os.path.realpath(root / below))
+        if way in walked:
+            tally.again.append(below)
+            continue
+        walked.add(way)
+        folders: list[tuple[str, frozenset[str], bool]] = []
         try:
             found = _scan(root / below)
         except OSError as error:
@@ -79,12 +93,13 @@ def image_paths(root: Path, tally: Tally) -> Iterator[str]:
                 if real in above:
                     tally.loops.append(path)
                 else:
-                    todo.append((path, above | {real or os.path.realpath(entry.path)}))
+                    folders.append((path, above | {real or os.path.realpath(entry.path)}, entry.is_symlink()))
             # A dangling link is given on, to be refused by name; a pipe or device must never be opened.
             elif is_image_name(entry.name) and (entry.is_file() or not os.path.exists(entry.path)):
                 yield path
             else:
                 tally.others.append(path)
+        todo += [(path, inside) for path, inside, _ in sorted(folders, key=lambda folder: not folder[2])]  # the last is taken first
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -287,6 +287,7 @@ def _manifest(
     if names:
         labels = named_labels(table["label"], names, table["row"], where)
     else:
+        _check_range(table["label"], 100 if coarse else 10, where)
         labels = number_labels(table["label"], table["row"], where)
         findings += (Finding("no-class-names", "note", f"{where.name} is without {layout.names[0]}; classes are called by their number"),)
     rows = table.with_columns(labels.numbers.alias("label"))
@@ -357,6 +358,12 @@ def _class_names(layout: Layout, contents: Mapping[str, Path | bytes], where: Pa
 def _texts(values: object) -> list[str]:
     texts = [as_text(value) for value in values] if isinstance(values, list) else []
     return [text for text in texts if text] if all(texts) else []
+
+
+def _check_range(labels: pl.Series, classes: int, where: Path) -> None:
+    wrong = labels.filter(~labels.is_between(0, classes - 1))
+    if len(wrong):
+        raise BadData(f"{where}: label {wrong[0]}, expected 0..{classes - 1}; these are no CIFAR files, or damaged ones")
 
 
 def _superclasses(

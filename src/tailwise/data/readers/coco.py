@@ -18,12 +18,13 @@ from tailwise.data.manifest import Manifest
 from tailwise.data.origin import Finding, Origin, SourceTable
 from tailwise.data.place import Place
 from tailwise.data.readers.coco_classes import Classes, join_classes, read_categories
-from tailwise.data.readers.coco_findings import empty_boxes, label_findings, orphans
+from tailwise.data.readers.coco_findings import empty_boxes, label_findings, orphans, shared_files
 from tailwise.data.readers.json_tables import JsonTables
 from tailwise.data.readers.labels import split_in_name
 from tailwise.errors import BadData
 
 _OBJECT = re.compile(rb'\s*\{.*?"(images|annotations|categories)"\s*:', re.DOTALL)
+_OF_RECORDS = re.compile(rb'\s*\{.*?"(images|annotations|categories)"\s*:\s*\[\s*[{\]]', re.DOTALL)
 _LIST = re.compile(rb'\s*\[\s*\{[^{}]*"file_name"\s*:', re.DOTALL)
 Id = int | str
 
@@ -63,7 +64,7 @@ class Part(NamedTuple):
         split: that its name says.
         images: `image`, `path`: ids as text, in the file's order.
         annotations: `annotation`, `image`, `class`, `genus`: ids as text.
-        boxes: whether annotations have boxes.
+        boxes: whether most annotations have boxes.
         tables: of the file.
         findings: of the file alone.
     """
@@ -82,18 +83,33 @@ def recognises(place: Place) -> bool:
     return bool(_files(place.path)) if place.is_folder else _is_coco(place.path)
 
 
-def _is_coco(file: Path) -> bool:
+def _is_coco(file: Path, sign: re.Pattern[bytes] = _OBJECT) -> bool:
+    """Tell by how a file begins: one in a folder must surely be one, of one that the user named the reader says what is wrong."""
     if not file.name.lower().removesuffix(".gz").endswith(".json"):
         return False
     start = Place(file).start.removeprefix(b"\xef\xbb\xbf")
-    return bool(_OBJECT.match(start) or _LIST.match(start))
+    return bool(sign.match(start) or _LIST.match(start))
 
 
 def _files(folder: Path) -> list[Path]:
     """List the files of a folder, those of subfolders named like splits included."""
     below = [folder, *(folder / name for name in Place(folder).names if split_in_name(name) and (folder / name).is_dir())]
     names = [place / name for place in below for name in Place(place).names if re.search(r"\.json(\.gz)?$", name, re.IGNORECASE)]
-    return [file for file in names if file.is_file() and _is_coco(file)]
+    files = [file for file in names if file.is_file()]
+    found = [file for file in files if _is_coco(file, _OF_RECORDS)]
+    splits = {split_in_name(_stem(file.name)) for file in found}
+    # What is named like a split beside COCO's files claims to be one: it is read, and said to be damaged where it is.
+    claims = [file for file in files if found and split_in_name(_stem(file.name)) not in splits and _starts_like_nothing(file)]
+    return [*found, *claims]
+
+
+def _starts_like_nothing(file: Path) -> bool:
+    """Tell a file that is empty, cut off or no UTF-8, in which nobody can see what it was."""
+    return not Place(file).lines
+
+
+def _stem(name: str) -> str:
+    return re.sub(r"\.json(\.gz)?$", "", name, flags=re.IGNORECASE)
 
 
 def read_coco(path: Path | str, root: Path | str | None = None) -> Manifest:
@@ -101,8 +117,8 @@ def read_coco(path: Path | str, root: Path | str | None = None) -> Manifest:
 
     Images, annotations and categories are joined by their ids, which stay text. Labels are the ranks of the class ids; `class_table` has
     the ids and the levels of the hierarchy. An image with annotations of one class counts once; with several classes it has several
-    labels where the file has boxes (LVIS), and is a conflict elsewhere. Images of a list without annotations have no label. Lists that are
-    not needed (`distances`) are counted and never kept. Names in a `categories.json` beside the file win over those in it.
+    labels where most annotations have boxes (LVIS), and is a conflict elsewhere. Images of a list without annotations have no label.
+    Lists that are not needed (`distances`) are counted and never kept. Names in a `categories.json` beside the file win over those in it.
 
     Args:
         path: `.json` or `.json.gz`; its name says the split, or its folder's, else it is train.
@@ -121,9 +137,10 @@ def read_coco(path: Path | str, root: Path | str | None = None) -> Manifest:
     rows, place, said = _rows(parts, path, None if root is None else Path(root))
     is_lvis = "frequency" in classes.table.columns
     labelled, of_labels = _label(rows, parts, classes, is_lvis)
+    of_labels += shared_files(labelled)
     findings = (*classes.findings, *(found for part in parts for found in part.findings), *of_labels)
     tables = tuple(table for part in parts for table in part.tables)
-    name = path.resolve().name if path.is_dir() else re.sub(r"\.json(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+    name = path.resolve().name if path.is_dir() else _stem(path.name)
     summary = f"read from the JSON of {path.name!r}: {labelled.height:,} images, {len(classes.ids):,} classes, joined by id"
     notes = (summary, *([] if said == AS_WRITTEN else [said]), *classes.notes)
     return Manifest(labelled, classes.names, place, {}, name, notes, classes.table, Origin(tables, findings))
@@ -161,11 +178,19 @@ def _part(text: JsonTables, source: Path) -> Part:
         findings.append(Finding("mixed-ids", "note", f"{file.name}: image ids are numbers in some records, text in others; read as text."))
     split = _split_of(file, source, is_bare=bool("" in text.lists))
     tables = text.tables(known)
-    return Part(file, split, of_images, of_annotations, any(one.bbox for one in annotations), tables, tuple(findings))
+    return Part(
+        file,
+        split,
+        of_images,
+        of_annotations,
+        2 * sum(one.bbox is not None for one in annotations) > len(annotations),
+        tables,
+        tuple(findings),
+    )
 
 
 def _split_of(file: Path, source: Path, is_bare: bool) -> str:
-    named = split_in_name(re.sub(r"\.json(\.gz)?$", "", file.name, flags=re.IGNORECASE))
+    named = split_in_name(_stem(file.name))
     return named or split_in_name(file.parent.name if file.parent != source else "") or ("test" if is_bare else "train")
 
 
@@ -177,7 +202,7 @@ def _ids(values: Sequence[Id | None]) -> pl.Series:
     if all(isinstance(value, int) for value in values):
         try:
             return pl.Series(values, dtype=pl.Int64).cast(pl.String)
-        except OverflowError:
+        except (OverflowError, TypeError):  # beyond 64 bits; polars says it in two ways
             pass
     return pl.Series([_text(value) for value in values], dtype=pl.String)
 
@@ -255,10 +280,10 @@ def _label(rows: pl.DataFrame, parts: Sequence[Part], classes: Classes, is_lvis:
     several = of_image.filter(pl.col("label").list.len() > 1)
     table = rows.join(of_image, on="id", how="left", maintain_order="left")
     is_multi = is_lvis or (several.height > 0 and any(part.boxes for part in parts))
-    if not is_multi and several.height:
-        named = first_five(several["id"].sort().to_list()[:5])
-        says = f"{several.height:,} images have annotations of several classes: {named}."
-        findings.append(Finding("several-classes", "error", says, several.height, tuple(several["id"].sort())))
+    if several.height:
+        named = several["id"].sort()
+        says = f"{several.height:,} images have annotations of several classes: {first_five(named.to_list())}."
+        findings.append(Finding("several-classes", "note" if is_multi else "error", says, several.height, tuple(named)))
     if is_multi:
         annotated = {part.split for part in parts if part.annotations.height}
         targets = pl.when(pl.col("split").is_in(sorted(annotated))).then(pl.col("label").fill_null([])).otherwise(pl.col("label"))

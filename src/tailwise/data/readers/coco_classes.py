@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import polars as pl
 from tailwise.data.listing import first_five
 from tailwise.data.origin import Finding
 from tailwise.data.readers.json_tables import JsonTables
+from tailwise.data.readers.listed import distinct_names
 from tailwise.errors import BadData
 
 Id = int | str
@@ -138,8 +140,8 @@ def _name(category: Category) -> str:
 
 def _sorted(ids: set[str]) -> list[str]:
     """Sort ids, as numbers where all are whole and none is spelt in two ways."""
-    is_whole = all(key.lstrip("-").isascii() and key.lstrip("-").isdigit() for key in ids)
-    return sorted(ids, key=lambda key: (int(key), key)) if is_whole and all(len(key) < 20 for key in ids) else sorted(ids)
+    is_whole = all(re.fullmatch(r"-?[0-9]{1,19}", key) for key in ids)
+    return sorted(ids, key=lambda key: (int(key), key)) if is_whole else sorted(ids)
 
 
 def _names(categories: Sequence[Category], ids: Sequence[str]) -> tuple[tuple[str, ...], list[Finding]]:
@@ -154,7 +156,7 @@ def _names(categories: Sequence[Category], ids: Sequence[str]) -> tuple[tuple[st
     if shared:
         says = f"{len(shared):,} names are those of several classes, which get their ids too: {first_five(shared)}."
         findings.append(Finding("name-of-several-classes", "note", says, len(shared), tuple(shared)))
-    return tuple(name if often[name] == 1 else f"{name} ({key})" for name, key in zip(plain, ids, strict=True)), findings
+    return distinct_names(plain, [f"({key})" for key in ids], ids), findings
 
 
 def _table(merged: dict[str, Category], ids: Sequence[str]) -> pl.DataFrame:

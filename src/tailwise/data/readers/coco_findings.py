@@ -52,6 +52,28 @@ def label_findings(name: str, known: pl.DataFrame, classes: Classes) -> Iterator
     yield from _found("genus-unlike-class", "warning", name, other["id"], "annotations have another genus than their class, image ids")
 
 
+def shared_files(rows: pl.DataFrame) -> Iterator[Finding]:
+    """Find files that several image records name: in two splits, or under two labels: `id`, `path`, `label`, `split`."""
+    of_file = pl.col("path")
+    again = rows.filter(of_file.is_duplicated()).with_columns(
+        first=pl.col("id").first().over("path"),
+        splits=pl.col("split").n_unique().over("path"),
+        labels=pl.col("label").drop_nulls().n_unique().over("path"),
+    )
+    again = again.filter(pl.col("id") != pl.col("first"))
+    torn = (pl.col("splits") == 1) & (pl.col("labels") > 1)
+    kinds: tuple[tuple[str, Severity, pl.Expr, str], ...] = (
+        ("in-two-splits", "error", pl.col("splits") > 1, "images are files of another split too; results would be inflated"),
+        ("conflicting-labels", "error", torn, "images are files of another class too"),
+        ("listed-twice", "warning", (pl.col("splits") == 1) & ~torn, "images are files of another record too"),
+    )
+    for kind, severity, those, what in kinds:
+        found = again.filter(those).sort("id")
+        if found.height:
+            says = f"{found.height:,} {what}: {first_five(found['id'].to_list())}."
+            yield Finding(kind, severity, says, found.height, tuple(found["id"]), (), tuple(found["first"]))
+
+
 def empty_boxes(file: Path, boxes: Sequence[tuple[Any, Sequence[float | None]]]) -> Iterator[Finding]:
     """Find boxes [x, y, width, height] that are none."""
     wrong = [(str(id_), box) for id_, box in boxes if not _is_box(box)]

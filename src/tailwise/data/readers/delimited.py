@@ -126,12 +126,12 @@ def parse_table(file: Path, text: str, header: Sequence[str] = ()) -> tuple[list
             if not any(fields):  # an empty line
                 continue
             if not header:
-                header, first = _header(file, fields), fields
+                header, first = _header(file, fields), _as_words(fields)
                 continue
             if len(fields) != len(header):
                 hint = " (a delimiter inside a field needs quotes)" if len(fields) > len(header) else ""
                 raise BadData(f"{file}: row {reader.line_num} has {len(fields)} fields, expected {len(header)}{hint}; correct the row")
-            if fields == first:
+            if _as_words(fields) == first:
                 raise BadData(f"{file}: row {reader.line_num} repeats the header; were two lists joined? Take the row out")
             if any("\n" in field or "\r" in field or "\t" in field for field in fields):
                 raise BadData(
@@ -152,6 +152,11 @@ def _delimiter(file: Path, text: str) -> str:
         return "\t"
     first = next((line for line in text.splitlines() if line.strip()), "")
     return max(_DELIMITERS, key=first.count)  # the first of equals, the comma
+
+
+def _as_words(fields: Sequence[str]) -> list[str]:
+    """Give fields as a header is recognised by, whatever its capitals; the byte order mark of a list that was joined on is none of it."""
+    return [field.strip("\ufeff ").lower() for field in fields]
 
 
 def _header(file: Path, fields: list[str]) -> list[str]:

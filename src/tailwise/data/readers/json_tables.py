@@ -107,8 +107,18 @@ class JsonTables:
             raise BadData(f"{where}: {_one_line(error)}; download or write it again") from error
         except RecursionError as error:
             raise BadData(f"{where}: nested too deeply to be a list of records; is it the right file?") from error
+        except UnicodeDecodeError as error:
+            raise BadData(f"{self.file}: not UTF-8 at byte {self._not_utf8(error):,}; save it again as UTF-8") from error
         except (ValueError, OverflowError, MemoryError) as error:
             raise BadData(f"{where}: {_one_line(error)}; correct the file") from error
+
+    def _not_utf8(self, error: UnicodeDecodeError) -> int:
+        """Find the byte of the file that is wrong: a decoder counts from the beginning of its text."""
+        try:
+            bytes(self._content).decode()
+        except UnicodeDecodeError as whole:
+            return whole.start
+        return error.start
 
     def _refuse_twice(self, view: memoryview, found: Mapping[str, msgspec.Raw]) -> None:
         """Refuse keys that are there twice, of which a decoder keeps the last: values are views, and between two of them is one key."""

@@ -212,6 +212,8 @@ def _groups(table: Mapping[Any, Any], width: int, file: Path) -> list[str]:
 
 
 def _labels_in(members: Iterable[Any]) -> list[int] | None:
+    if isinstance(members, np.ndarray) and members.ndim != 1:
+        return None
     found = list(members)
     return [int(label) for label in found] if all(isinstance(label, (int, np.integer)) for label in found) else None
 

@@ -20,6 +20,9 @@ SPLIT_WORDS: Mapping[str, str] = {
 
 _BETWEEN = re.compile(r"[-._ 0-9]+")
 
+_NOTHING = ("", "nan", "NaN")
+"""What no label looks like: pandas writes a gap in a column of objects as `nan`."""
+
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _DIGITS = re.compile(r"[0-9]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -52,17 +55,42 @@ def number_labels(values: pl.Series, rows: pl.Series, where: object) -> Labels:
     Raises:
         BadData: a label is missing, negative, a fraction, or a number among names.
     """
-    texts = values.cast(pl.String).str.strip_chars()
-    _refuse_first(texts.is_null() | (texts == ""), rows, where, "has no label; give every row one")
+    texts = as_text(values, "label", where).str.strip_chars().str.normalize("NFC")
+    _refuse_first(texts.fill_null("").is_in(_NOTHING), rows, where, "has no label; give every row one")
+    texts, notes = _whole(texts)
     kinds = {text: _kind(text) for text in texts.unique().sort()}
     present = set(kinds.values())
     if present == {"whole number"}:
-        return _numbered(texts, rows, where)
+        found = _numbered(texts, rows, where)
+        return found._replace(notes=(*notes, *found.notes))
     are_codes = present <= {"whole number", "code"} and len({len(text) for text in kinds}) == 1
     if present != {"name"} and not are_codes:
         raise _mixed(texts, kinds, rows, where)
     classes = tuple(sorted(kinds))
     return Labels(_positions(texts, classes), classes)
+
+
+def as_text(values: pl.Series, role: str, where: object) -> pl.Series:
+    """Give a column of text, numbers or categories as text.
+
+    Raises:
+        BadData: it holds anything else: lists, dates, bytes.
+    """
+    kinds = (pl.String, pl.Categorical, pl.Enum, pl.Boolean, pl.Null)
+    if values.dtype not in kinds and not values.dtype.is_numeric():
+        raise BadData(
+            f"{where}: column for the {role} holds {values.dtype}, expected text or numbers; choose another with --columns {role}="
+        )
+    return values.cast(pl.String)
+
+
+def _whole(texts: pl.Series) -> tuple[pl.Series, tuple[str, ...]]:
+    """Take `1.0` for 1 where all labels are whole numbers, as tables have them that once held a gap."""
+    plain = texts.str.replace(r"^(-?[0-9]+)\.0+$", "$1")
+    odd = (texts != plain).arg_true()
+    if not len(odd) or not plain.str.contains(rf"^{_WHOLE.pattern}$").all():
+        return texts, ()
+    return plain, (f"{len(odd):,} labels are written like {texts[odd[0]]}: taken as whole numbers",)
 
 
 def _kind(text: str) -> str:
@@ -132,7 +160,7 @@ def split_column(values: pl.Series, rows: pl.Series, where: object) -> pl.Series
     Raises:
         BadData: a word is none of `SPLIT_WORDS`, or missing.
     """
-    words = values.cast(pl.String).str.strip_chars().str.to_lowercase()
+    words = as_text(values, "split", where).str.strip_chars().str.to_lowercase()
     splits = words.replace_strict(list(SPLIT_WORDS), list(SPLIT_WORDS.values()), default=None, return_dtype=pl.String)
     unknown = splits.is_null().arg_true()
     if len(unknown):

@@ -114,6 +114,9 @@ def _lists(place: Place) -> Mapping[str, Path]:
         if split in found:
             raise BadData(f"{path}: both {found[split].name} and {name} list {split}; give each set a folder, or name one list")
         found[split] = path / name
+    for name in place.names:  # what is named like a list beside lists claims to be one: its reader says what is wrong with it
+        if found and (split := _split_of(name)) is not None:
+            found.setdefault(split, path / name)
     if not found:
         raise BadData(f"{path}: no list of mini-ImageNet there; expected train.csv, val.csv or test.csv with the header filename,label")
     left = {"train", "val"} if _BOTH in found and "train" not in found else {_BOTH}

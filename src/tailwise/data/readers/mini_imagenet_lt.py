@@ -47,10 +47,12 @@ _CLASS_ID = re.compile(r"0|[1-9][0-9]{0,9}")
 
 
 def recognises(place: Place) -> bool:
-    """A folder with `train.csv`, whose header is `img,label`, and `cls_label.json` or `gentrain.csv`; or one of its lists."""
+    """A folder with `train.csv` and `cls_label.json`, or `gentrain.csv` and the header `img,label`; or one of its lists."""
     if place.is_folder:
         train = place.inside(TRAIN)
-        return train is not None and place.inside(COUNTS, GENERATED) is not None and _is_header(Place(train).lines[:1])
+        if train is None:
+            return False
+        return place.inside(COUNTS) is not None or (place.inside(GENERATED) is not None and _is_header(Place(train).lines[:1]))
     if place.plain_name not in (TRAIN, VAL, TEST, GENERATED, FILLED):
         return False
     rows = place.lines[1:200] if _is_header(place.lines[:1]) else place.lines[:200]
@@ -172,7 +174,7 @@ def _generated(lists: Mapping[str, _List]) -> tuple[pl.DataFrame, tuple[Finding,
     train = lists[TRAIN].rows
     if FILLED not in lists:
         return (lists[GENERATED].rows if GENERATED in lists else train.clear()), ()
-    filled = lists[FILLED].rows
+    filled, twice = once(lists[FILLED].rows)
     if GENERATED in lists:
         generated = lists[GENERATED].rows
     else:
@@ -180,6 +182,7 @@ def _generated(lists: Mapping[str, _List]) -> tuple[pl.DataFrame, tuple[Finding,
     parts = pl.concat([train, generated])
     is_kept = generated["path"].is_in(filled["path"].implode())
     findings = (
+        *twice,
         *_apart("not-in-parts", filled.join(parts, on="path", how="anti"), "are in neither", lists),
         *_apart("not-in-alltrain", train.join(filled, on="path", how="anti"), "are not in it", lists),
         *_apart("other-label", filled.join(parts, on="path").filter(pl.col("label") != pl.col("label_right")), "have another label", lists),

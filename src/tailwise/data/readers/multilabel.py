@@ -22,7 +22,7 @@ _YES, _NO, _MINUS_ONE = ("1", "1.0"), ("0", "0.0"), ("-1", "-1.0")
 _UNKNOWN = (*_MINUS_ONE, "")
 """What a column of 0 and 1 holds; ISIC and CheXpert write them as floats, and CheXpert -1 or nothing for what nobody knows."""
 
-_NUMBERS = r"^-?[0-9]+(( *, *| +)[0-9]+)*$"
+_NUMBERS = r"^-?[0-9]+(( *, *| +)-?[0-9]+)*$"
 _THOUSANDS = r"^[0-9]{1,3}(,[0-9]{3})+$"
 _WHOLE = r"^(0|[1-9][0-9]{0,17})$"
 

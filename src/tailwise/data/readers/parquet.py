@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ import polars as pl
 from tailwise.data.content import hash_files
 from tailwise.data.listing import first_five
 from tailwise.data.manifest import Manifest
+from tailwise.data.origin import SourceTable
 from tailwise.data.place import Place
 from tailwise.data.readers.labels import split_in_name
 from tailwise.data.readers.numbering import numbered_id
@@ -96,9 +98,18 @@ def read_parquet(source: Path | str, root: Path | str | None = None, columns: st
     if _is_encoded(schema[roles["path"]]) and not _begins_with_path(parts, roles["path"]):
         if root is not None:
             raise BadValue(f"root is for tables of paths, and {source} holds its images; leave root out")
-        return _read_encoded(parts, roles, of_classes, source, name, said)
-    table = _only_paths(_read_columns(parts, roles), source)
-    return manifest_of_rows(hub_rows(table, source, of_classes), table, source, name, said, root)
+        found = _read_encoded(parts, roles, of_classes, source, name, said)
+    else:
+        table = _only_paths(_read_columns(parts, roles), source)
+        found = manifest_of_rows(hub_rows(table, source, of_classes), table, source, name, said, root)
+    return found.replace(origin=replace(found.origin, tables=_tables(parts, schema)))
+
+
+def _tables(parts: Sequence[_Part], schema: pl.Schema) -> tuple[SourceTable, ...]:
+    """Describe each file by its rows and the first of them, without what may hold an image."""
+    plain = [column for column, dtype in schema.items() if dtype != pl.Binary and not isinstance(dtype, pl.Struct)]
+    firsts = [read_table(part.file, plain).head(1).to_dicts() if plain and part.rows else [] for part in parts]
+    return tuple(SourceTable(part.file.name, part.rows, first[0] if first else None) for part, first in zip(parts, firsts, strict=True))
 
 
 def _refuse_missing_shards(files: Sequence[Path]) -> None:

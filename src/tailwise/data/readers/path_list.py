@@ -150,6 +150,9 @@ def _lists(place: Place) -> tuple[Mapping[str, Path], list[str]]:
         if split in found:
             raise BadData(f"{path}: both {found[split].name} and {name} list {split}; name one list, or give each set a folder")
         found[split] = path / name
+    for name in called:  # what is named like a split beside lists claims to be one: its reader says what is wrong with it
+        if found and (split := split_in_name(name)) is not None:
+            found.setdefault(split, path / name)
     if not found:
         raise BadData(f"{path}: no list of a split there, expected one with lines 'path label' and a name like ImageNet_LT_train.txt")
     others = [name for name in place.names if _NAMED.fullmatch(name) and name not in called and _is_list(Place(path / name))]

@@ -11,7 +11,7 @@ import polars as pl
 from tailwise.data.listing import first_five
 from tailwise.data.locating import AS_WRITTEN, clean_paths, locate
 from tailwise.data.manifest import Manifest
-from tailwise.data.readers.labels import Labels, named_labels, number_labels, split_column
+from tailwise.data.readers.labels import Labels, as_text, named_labels, number_labels, split_column
 from tailwise.errors import BadData
 
 ROW = "row"
@@ -63,7 +63,18 @@ def table_rows(table: pl.DataFrame, where: object, names: Sequence[str] | None =
     if table.is_empty():
         raise BadData(f"{where}: no rows; give at least one image")
     labels: Labels = number_labels(table["label"], numbers, where) if names is None else named_labels(table["label"], names, numbers, where)
+    _refuse_lists(labels, numbers, where)
     return TableRows(pl.DataFrame([labels.numbers.alias("label"), *beside_labels(table, where)]), labels.classes, labels.notes)
+
+
+def _refuse_lists(labels: Labels, rows: pl.Series, where: object) -> None:
+    """Refuse a label such as `cat|dog` among labels `cat` and `dog`: a list of classes deep in a table, where nobody looked for one."""
+    known = set(labels.classes)
+    for place, name in enumerate(labels.classes):
+        parts = [part.strip() for part in name.replace(";", "|").split("|")]
+        if len(parts) > 1 and known.issuperset(parts):
+            row = rows[(labels.numbers == place).arg_true()[0]]
+            raise BadData(f"{where}: label {name!r} in row {row} is several classes; read it with --format multilabel, or correct the row")
 
 
 def beside_labels(table: pl.DataFrame, where: object) -> list[pl.Series]:
@@ -87,7 +98,7 @@ def _splits(table: pl.DataFrame, where: object) -> pl.Series:
 
 
 def _ids(table: pl.DataFrame, where: object) -> pl.Series:
-    ids = table["id"].cast(pl.String)
+    ids = as_text(table["id"], "id", where)
     unfit = (ids.is_null() | (ids == "") | ids.is_duplicated()).arg_true()
     if len(unfit):
         raise BadData(f"{where}: {len(unfit):,} rows have no id of their own, the first is row {table[ROW][unfit[0]]}; ids must be unique")
@@ -95,7 +106,7 @@ def _ids(table: pl.DataFrame, where: object) -> pl.Series:
 
 
 def _weights(table: pl.DataFrame, where: object) -> pl.Series:
-    weights = table["weight"].cast(pl.Float64, strict=False)
+    weights = as_text(table["weight"], "weight", where).cast(pl.Float64, strict=False)
     unfit = (weights.is_null() | ~weights.is_finite() | (weights < 0)).arg_true()
     if len(unfit):
         first = unfit[0]

@@ -266,7 +266,11 @@ def _findings_of_tars(shards: Sequence[_Shard]) -> Iterator[Finding]:
         if found and found["number"]:
             numbers[found["of"]].add(int(found["number"]))
     gaps = [
-        f"{of}{n}" for of, known in numbers.items() if max(known) < 1_000_000 for n in range(min(1, *known), max(known)) if n not in known
+        f"{of}{n}"
+        for of, known in numbers.items()
+        if len(known) > 1 and max(known) < 1_000_000
+        for n in range(min(1, *known), max(known))
+        if n not in known
     ]
     if gaps:
         yield Finding("missing-shard", "warning", f"{len(gaps):,} tars of a numbered row are not there: {first_five(gaps)}", len(gaps))
