@@ -295,3 +295,19 @@ def test_bins_between_those_of_a_regression_are_no_error(place):
     rows = "".join(f"{n}.jpg,{n % 50},{'train' if n % 50 != 7 else 'test'}\n" for n in range(200))
     found = check(read(place(ages__csv=f"path,age,split\n{rows}") / "ages.csv"))
     assert "class-without-training-images" not in {finding.kind for finding in found.findings}
+
+
+def test_threads_that_panic_are_not_heard(tmp_path, capfd):
+    pl.DataFrame({"path": ["a.png", "b.png"], "label": ["x", "y"]}).write_parquet(tmp_path / "t.parquet")
+    whole = (tmp_path / "t.parquet").read_bytes()
+    rng, refused = np.random.default_rng(3), 0
+    for _ in range(300):
+        damaged = bytearray(whole)
+        damaged[int(rng.integers(max(0, len(whole) - 900), len(whole)))] = int(rng.integers(256))
+        (tmp_path / "t.parquet").write_bytes(bytes(damaged))
+        try:
+            read(tmp_path / "t.parquet")
+        except BadData:
+            refused += 1
+    assert refused > 10
+    assert capfd.readouterr().err == ""

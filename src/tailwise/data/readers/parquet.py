@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -127,10 +130,8 @@ def _common_schema(files: Sequence[Path]) -> pl.Schema:
     schemas = []
     for file in files:
         first_bytes(file)
-        try:
+        with _reading(file):
             schemas.append(pl.read_parquet_schema(file))
-        except _POLARS as error:
-            raise _unreadable(file, error) from error
         if schemas[-1] != schemas[0]:
             raise BadData(f"{file}: other columns than {files[0].name}; give files of one table")
     return pl.Schema(schemas[0])
@@ -143,10 +144,31 @@ def read_table(file: Path, columns: list[str] | None = None) -> pl.DataFrame:
         BadData: it cannot be opened or read, or stands in for the real one.
     """
     first_bytes(file)
-    try:
+    with _reading(file):
         return pl.read_parquet(file, columns=columns)
+
+
+@contextlib.contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """Turn what goes wrong into one line, and keep polars' threads silent, which tell their panics to the process's stderr first.
+
+    Raises:
+        BadData: what is read is damaged.
+    """
+    sys.stderr.flush()
+    kept: int | None = None
+    with contextlib.suppress(OSError):  # a process without stderr has nothing to be kept silent
+        kept = os.dup(2)
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
     except _POLARS as error:
         raise _unreadable(file, error) from error
+    finally:
+        if kept is not None:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _unreadable(file: Path, error: BaseException) -> BadData:
@@ -184,10 +206,8 @@ def _parts(files: Sequence[Path], source: Path) -> list[_Part]:
     for file in files:
         split = split_in_name(file.name)
         start = sum(part.rows for part in parts if part.split == split)
-        try:
+        with _reading(file):
             rows = pl.scan_parquet(file).select(pl.len()).collect().item()
-        except _POLARS as error:
-            raise _unreadable(file, error) from error
         parts.append(_Part(file, split, start, rows))
     unsaid = [part.file.name for part in parts if part.split is None]
     if unsaid and len(unsaid) < len(parts):
@@ -227,10 +247,8 @@ def _read_encoded(
 
 def _begins_with_path(parts: Sequence[_Part], column: str) -> bool:
     """Tell whether the first image of a table is not in it but at a path; then all must be."""
-    try:
+    with _reading(parts[0].file):
         values = pl.scan_parquet(parts[0].file).select(column).head(1).collect().to_series()
-    except _POLARS as error:
-        raise _unreadable(parts[0].file, error) from error
     if not isinstance(values.dtype, pl.Struct) or "path" not in values.struct.fields or values.is_empty():
         return False
     return values.struct.field("bytes")[0] is None and values.struct.field("path")[0] is not None
@@ -258,10 +276,8 @@ def _encoded(parts: Sequence[_Part], column: str) -> Iterator[tuple[str, bytes]]
         in_split[_stem(part)] = in_split.get(_stem(part), 0) + part.rows
     for part in parts:
         for offset in range(0, part.rows, _ROWS_AT_ONCE):
-            try:
+            with _reading(part.file):
                 values = pl.scan_parquet(part.file).select(column).slice(offset, _ROWS_AT_ONCE).collect().to_series()
-            except _POLARS as error:
-                raise _unreadable(part.file, error) from error
             encoded = values.struct.field("bytes") if isinstance(values.dtype, pl.Struct) else values
             for row, content in enumerate(encoded, start=offset):
                 if not content:
