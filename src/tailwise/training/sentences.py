@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from tailwise.method import Best
-from tailwise.objective import Criterion
+from tailwise.objective import Criterion, Supervised
 
 if TYPE_CHECKING:
     from tailwise.training.plan import Leg
@@ -33,7 +33,8 @@ def _epochs(leg: Leg) -> str:
 def _parts(leg: Leg) -> list[str]:
     """Name the loss, and whatever of the stage is not as it usually is."""
     stage, sampler = leg.stage, leg.stage.streams["main"].sampler
-    said = [describe(getattr(stage.objective, "criterion", stage.objective))]
+    plain = isinstance(stage.objective, Supervised)  # another objective over a criterion is more than its criterion
+    said = [describe(stage.objective.criterion if plain else stage.objective)]
     said += [f"rows by {describe(sampler)}"] if sampler is not None else []
     if [entry.pattern for entry in leg.learn] != ["*"]:
         said.append("only " + ", ".join(entry.pattern for entry in leg.learn) + " learn")
