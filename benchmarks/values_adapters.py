@@ -36,6 +36,7 @@ from tailwise.objective import Criterion, Sample, supervised
 from tailwise.optim import SAM, SGD, Cosine
 from tailwise.posthoc import Scores, TauNorm, adjust_logits, nearest_mean_logits, normalise_weight
 from tailwise.samplers import ClassBalancedSampler, class_probabilities
+from values_rsg import rsg
 
 Values = Mapping[str, Any]
 Computed = dict[str, Any]
@@ -273,5 +274,6 @@ ENTRIES: dict[str, Entry] = {
     "lws": _lws,
     "mislas_lr": _cosine_rates(lambda params: params["lr"] * params["lr_factor"], lambda params: params["lr"]),
     "gcl_stage2_lr": _cosine_rates(lambda params: 0.02 * params["lr"]),
+    "rsg": rsg,
 }
 """Method of a record -> what computes it with our parts."""

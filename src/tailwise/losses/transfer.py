@@ -32,7 +32,7 @@ def centre_distances(maps: Tensor, shares: Tensor, centres: Tensor) -> Tensor:
     means = maps.mean((2, 3))
     within = (maps - means[:, :, None, None]).square().sum((1, 2, 3))
     between = (means[:, None] - centres).square().sum(2)
-    return within + maps[0, 0].numel() * (shares * between).sum(1)
+    return within + maps.shape[2] * maps.shape[3] * (shares * between).sum(1)
 
 
 def vector_errors(variation: Tensor, moved: Tensor, aim: Tensor, memory_chunks: bool = False) -> tuple[Tensor, Tensor]:

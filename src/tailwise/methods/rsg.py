@@ -89,7 +89,7 @@ class RSG(Method):
         if stage.criterion is None or (stage.net is not None and stage.net.branches is not None):
             what = "branches" if stage.criterion is not None else f"{type(stage.objective).__name__}, an objective of its own"
             raise Clash(f"rsg puts its rows before a criterion on one chain of blocks, and its base {self.base} has {what}")
-        objective = Generator(stage.criterion, self.cut, self.centres, self.centre_weight, self.width, generation)
+        objective = TransferToRare(stage.criterion, self.cut, self.centres, self.centre_weight, self.width, generation)
         doing = "learning centres" if generation is None else "generating rows"
         return replace(stage, criterion=None, objective=objective, name=", ".join(filter(None, (stage.name, doing))))
 
@@ -105,13 +105,13 @@ class Generation:
 
 
 @dataclass(eq=False)
-class Generator(Objective):
+class TransferToRare(Objective):
     """A criterion on real and generated rows, with the losses of what generates them.
 
     Args:
         criterion: of the base.
         cut: name of a block, or empty.
-        each: centres a class.
+        per_class: centres a class.
         weight: of the centre loss.
         width: channels of the judge.
         generation: how rows are generated; None while the judge is still learning.
@@ -119,7 +119,7 @@ class Generator(Objective):
 
     criterion: Criterion
     cut: str
-    each: int
+    per_class: int
     weight: float
     width: int
     generation: Generation | None
@@ -131,9 +131,9 @@ class Generator(Objective):
         """Make what learns, for the maps of a blank row at the cut."""
         self.block, channels = find_cut(net, about.shape, self.cut)
         classes = len(about.classes)
-        self.assignment = nn.Parameter(torch.randn(classes, channels, self.each))
-        self.bias = nn.Parameter(torch.ones(classes, self.each))
-        self.centres = nn.Parameter(torch.zeros(classes, self.each, channels))
+        self.assignment = nn.Parameter(torch.randn(classes, channels, self.per_class))
+        self.bias = nn.Parameter(torch.ones(classes, self.per_class))
+        self.centres = nn.Parameter(torch.zeros(classes, self.per_class, channels))
         self.transformation = _convolution(channels, channels, 3)
         self.judge = Judge(channels, self.width)
         if self.generation is not None:
@@ -156,7 +156,7 @@ class Generator(Objective):
             if len(tails):  # else the transformation rests, its weight decay too
                 moved = self.transformation(centred[heads])
                 lengths, directions = vector_errors(centred[heads], moved, centred[tails], self.generation.memory_chunks)
-                errors = self._unlike(seen[heads], moved) + lengths + directions
+                errors = self.unlike(seen[heads], moved) + lengths + directions
                 maps, rows = torch.cat([maps, like_rows(seen[tails] + moved, maps)]), _extended(rows, tails)
             terms["vectors"] = Term(errors, factor=self.generation.weight)
         return {"class": supervised(self.criterion, net.finish(maps, start=self.block).logits, rows), **terms}
@@ -169,7 +169,7 @@ class Generator(Objective):
         same = (labels[:half] == labels[half : 2 * half]).long()
         return cross_entropy(self.judge(seen[:half], seen[half : 2 * half]), same, reduction="none")
 
-    def _unlike(self, maps: Tensor, moved: Tensor) -> Tensor:
+    def unlike(self, maps: Tensor, moved: Tensor) -> Tensor:
         """Ask the judge, which rests, to take maps and their own moved variation for two classes."""
         resting = {name: parameter.detach() for name, parameter in self.judge.named_parameters()}
         judged = functional_call(self.judge, resting, (maps, moved))
