@@ -19,8 +19,9 @@ from tailwise.mixing.transfer import head_classes, pair_with_tail
 from tailwise.models.maps import as_maps, find_cut, like_rows
 from tailwise.objective import Batch, Clock, Criterion, Objective, Sample, Supervised, Term, supervised
 
-MOST_POSITIONS = 256
-"""Positions that a map counts for at most in the centre loss: the most in the authors' settings, and near where a step overshoots."""
+MOST = 128.0
+"""Positions of a map times the share of its class in the batch, at most, for the centre loss: 14 x 14 times 0.65. A step moves a centre by
+`0.2 rate x positions x share` of its way, and at the authors' rate and momentum it overshoots for good from 190 on."""
 
 
 @method(
@@ -34,7 +35,7 @@ MOST_POSITIONS = 256
         "(160 of 200 epochs) with LDAM-DRW: their CIFAR scripts; presets: their scripts, whose effective-number sampler is DRW here",
         departs="repairs of their code: positions are not mixed (memory_chunks=yes gives that), the judge is frozen on any number of "
         "devices, the direction term has no offset, odd batches pair all but one row, no more segments than rows, head classes by count "
-        "and at least one, maps of over 256 positions count as 256 in the centre loss (raise centre_weight on maps of far fewer). "
+        "and at least one, a class that fills large maps and most of a batch counts less in the centre loss, which would diverge. "
         "Under mixup a row is of the class with the larger share",
         cost="1 forward; above the cut, once rows are generated, up to twice the rows",
         processes="pairs and transfers are formed among the rows of one process",
@@ -60,7 +61,9 @@ class RSG(Method):
     head_ratio: float = knob(0.2, above=0.0, high=0.999, help="share of the classes, the largest, whose variation is transferred")
     strength: float = knob(1.0, above=0.0, high=1.0, help="share of the larger of both groups of a batch that is paired")
     centres: int = knob(15, low=1, help="centres a class")
-    centre_weight: float = knob(0.1, low=0.0, help="of the loss that learns centres and judge; it sums over positions")
+    centre_weight: float = knob(
+        0.1, low=0.0, help="of the loss that learns centres and judge; it sums over positions: small maps want more"
+    )
     vector_weight: float = knob(0.01, low=0.0, help="of the loss that learns the transformation")
     width: int = knob(256, low=1, help="channels of the judge, which tells whether two maps are of one class")
     memory_chunks: bool = knob(False, help="whether vectors are runs of memory with positions mixed, as in the authors' code")
@@ -145,8 +148,9 @@ class TransferToRare(Objective):
         maps = net.body(rows.images, stop=self.block)
         seen, labels = as_maps(maps.detach()), _dominant(rows)
         shares = softmax(torch.einsum("bc,bck->bk", seen.mean((2, 3)), self.assignment[labels]) + self.bias[labels], 1)
-        distances = centre_distances(seen, shares, self.centres[labels])
-        terms = {"centres": Term(distances, factor=self.weight * min(1.0, MOST_POSITIONS / seen[0, 0].numel()))}
+        reach = seen[0, 0].numel() * labels.bincount()[labels].to(seen.dtype) / len(labels)
+        distances = (MOST / reach).clamp(max=1) * centre_distances(seen, shares, self.centres[labels])
+        terms = {"centres": Term(distances, factor=self.weight)}
         if self.generation is None:
             terms["judge"] = Term(self._contrast(seen, labels), factor=self.weight)
         else:
