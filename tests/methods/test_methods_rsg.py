@@ -15,7 +15,7 @@ from tailwise.counts import ClassCounts
 from tailwise.errors import BadData, Clash
 from tailwise.groups import thirds
 from tailwise.losses import ClassWeighted, CrossEntropyLoss, LDAMLoss
-from tailwise.method import About, Learn, Net, Stage
+from tailwise.method import About, Learn, Net, Stage, Start
 from tailwise.methods.crt import CRT
 from tailwise.methods.rsg import RSG, Generation, TransferToRare
 from tailwise.models import Branches
@@ -138,6 +138,22 @@ def test_a_step_is_the_papers(labels, generating):
         assert float(found[name].detach()) == pytest.approx(value, rel=1e-10), name
 
 
+def test_it_begins_as_published_and_takes_head_classes_by_real_images():
+    objective, net = built()
+    about = replace(ABOUT, counts=ClassCounts(COUNTS, (50.0, 1.0, 50.0, 1.0, 1.0)))
+    objective = TransferToRare(CrossEntropyLoss(), "", 7, 0.1, 4, GENERATION)
+    objective.build(net.float(), about)
+    assert objective.is_head.tolist() == [False, True, False, True, False]
+    shapes = {name: tuple(parameter.shape) for name, parameter in objective.named_parameters() if "." not in name}
+    assert shapes == {"assignment": (5, 3, 7), "bias": (5, 7), "centres": (5, 7, 3)}
+    assert float(objective.centres.detach().abs().max()) == 0
+    assert float((objective.bias - 1).detach().abs().max()) == 0
+    layers = {"transformation": (3, 3, 3, 3), "judge.first": (4, 6, 1, 1), "judge.second": (4, 4, 3, 3), "judge.last": (2, 4)}
+    for name, shape in layers.items():
+        assert objective.get_parameter(f"{name}.weight").shape == shape
+        assert float(objective.get_parameter(f"{name}.bias").detach().abs().max()) == 0
+
+
 def test_the_terms_have_their_weights():
     learning, generating = built(), built(GENERATION)
     assert {n: t.factor for n, t in learning[0].loss(learning[1], {"main": sample(MIXED)}, NOW).items()} == {
@@ -177,7 +193,10 @@ def test_a_batch_of_one_group_is_the_bases_and_leaves_the_transformation_at_rest
 
 def test_one_row_leaves_the_judge_at_rest_and_an_odd_one_has_no_partner():
     objective, net = built()
-    assert objective.loss(net, {"main": sample([1])}, NOW)["judge"].values.shape == (0,)
+    alone = objective.loss(net, {"main": sample([1])}, NOW)
+    assert alone["judge"].values.shape == (0,)
+    held = list(objective.judge.parameters())
+    assert torch.autograd.grad(sum(term.numerator() for term in alone.values()), held, allow_unused=True) == (None,) * len(held)
     assert objective.loss(net, {"main": sample([1, 0, 2])}, NOW)["judge"].values.shape == (1,)
     odd, even = (objective.loss(net, {"main": sample(labels)}, NOW)["judge"].values for labels in ([1, 1, 2], [1, 1]))
     torch.testing.assert_close(odd, even, rtol=1e-12, atol=0)
@@ -309,6 +328,9 @@ def test_generation_begins_at_the_threshold_wherever_the_bases_stages_end():
     assert outline("rsg(threshold=0.9)") == [(0.8, "LDAMLoss", False), (0.9, "ClassWeighted", False), (1.0, "ClassWeighted", True)]
     assert outline("rsg(threshold=0)") == [(0.8, "LDAMLoss", True), (1.0, "ClassWeighted", True)]
     assert outline("rsg(threshold=1)") == [(0.8, "LDAMLoss", False), (1.0, "ClassWeighted", False)]
+    said = seam_runs.plan(parse_row("rsg").method).sentences()
+    assert ["learning centres" in said[0], "generating rows" in said[1]] == [True, True]
+    assert all("TransferToRare(" in sentence for sentence in said)
     first, second = stages_of("rsg(base=ldam)")
     assert first.net is not None
     assert second.net is None
@@ -394,7 +416,8 @@ def test_nothing_of_it_is_in_the_exported_model(run):
     outcome, _ = run("rsg")
     base, _ = run("ldam-drw")
     assert {n: t.shape for n, t in outcome.predictor.state_dict().items()} == {n: t.shape for n, t in base.predictor.state_dict().items()}
-    assert any(name.startswith("objective.") for name in outcome.state.tensors)
+    kept = {name.split(".")[1] for name in outcome.state.tensors if name.startswith("objective.")}
+    assert kept == {"assignment", "bias", "centres", "transformation", "judge"}  # the head classes follow from the knobs
     assert type(outcome.predictor) is type(base.predictor)
 
 
@@ -483,6 +506,17 @@ def test_a_base_that_decides_by_results_hears_of_them():
     with pytest.raises(StopIteration):
         made.send("second")
     assert heard == ["first", "second"]
+
+
+def test_a_base_whose_clock_restarts_learns_centres_again_first():
+    again = seams.Stages(
+        lambda about: [Stage(criterion=CrossEntropyLoss()), Stage(criterion=LDAMLoss(COUNTS), start=Start(clock="restart"))]
+    )
+    made = list(RSG(base=again).stages(toy_splits().about(5)))
+    assert [(s.until, s.objective.generation is not None, s.start.clock) for s in made] == [
+        *((0.8, False, "continue"), (1.0, True, "continue")),
+        *((0.8, False, "restart"), (1.0, True, "continue")),
+    ]
 
 
 def test_a_second_recipe_stays_as_it_is():
