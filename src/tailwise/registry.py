@@ -11,7 +11,7 @@ import hashlib
 import importlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.machinery import FileFinder, ModuleSpec, SourceFileLoader
 from importlib.util import decode_source
 from pathlib import Path
@@ -275,11 +275,13 @@ class Row:
         method: the method, knobs set.
         modifiers: applied in order.
         text: what people call it, in tables and folders.
+        is_listed: whether nobody named it: it came with `all` or with a family, and may be left out where it does not fit.
     """
 
     method: Method
     modifiers: tuple[Modifier, ...] = ()
     text: str = field(default="")
+    is_listed: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         taken: dict[str, str] = {}
@@ -326,7 +328,8 @@ def parse_row(text: str) -> Row:
 
 def parse_rows(text: str) -> list[Row]:
     """Read rows separated by commas; `all` is every method of the catalogue, a family's name is its methods."""
-    rows = [parse_row(row) for row in expand(text)]
+    named = {part.strip() for part in split_outside(text, ",")}
+    rows = [replace(parse_row(row), is_listed=row not in named) for row in expand(text)]
     seen = [row.text for row in rows]
     twice = sorted({text for text in seen if seen.count(text) > 1})
     if twice:
@@ -451,4 +454,4 @@ def _set(row: Row, owner: str, knob: str, value: str) -> Row:
     def changed(part: Any) -> Any:
         return with_knobs(part, {knob: value}, owner) if display_name(type(part)) == owner else part
 
-    return Row(changed(row.method), tuple(changed(modifier) for modifier in row.modifiers))
+    return Row(changed(row.method), tuple(changed(modifier) for modifier in row.modifiers), is_listed=row.is_listed)

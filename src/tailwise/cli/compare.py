@@ -104,7 +104,7 @@ def run_study(setup: Setup, seeds: int, out: Path | None, force: bool, dry_run: 
     if not quiet:
         print_estimate(cost)
     elif dry_run:
-        print_json(plan_record(folder, plans, steps, cost))
+        print_json(plan_record(folder, setup, plans, steps, cost))
     if dry_run or not agreed(cost.seconds):
         return None
     with running(setup, steps) as (ready, settings, label):

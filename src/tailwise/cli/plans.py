@@ -57,6 +57,8 @@ def print_study_plan(setup: Setup, seeds: int, plans: Mapping[str, Plan], steps:
     tables.console.print(tree)
     for warning in warnings:
         _print(warning)
+    for reason in setup.left_out:
+        _print(f"left out: {reason}")
     shared = (
         f" instead of {steps.alone:,}, since equal parts are trained once" if steps.shared < steps.alone else ", no part of them shared"
     )
@@ -82,7 +84,7 @@ def print_estimate(cost: Estimate, indent: int = 0) -> None:
     _print(f"estimate: {cost}", indent)
 
 
-def plan_record(folder: Path, plans: Mapping[str, Plan], steps: Steps, cost: Estimate) -> dict[str, Any]:
+def plan_record(folder: Path, setup: Setup, plans: Mapping[str, Plan], steps: Steps, cost: Estimate) -> dict[str, Any]:
     """Give the plan as plain values."""
     return {
         "schema": "tailwise.plan/1",
@@ -94,6 +96,7 @@ def plan_record(folder: Path, plans: Mapping[str, Plan], steps: Steps, cost: Est
         "plans": {text: plan.sentences() for text, plan in plans.items()},
         "warnings": [warning for plan in plans.values() for warning in plan.warnings],
         "notes": [note for plan in plans.values() for note in plan.notes],
+        "left_out": list(setup.left_out),
     }
 
 

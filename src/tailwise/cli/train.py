@@ -83,7 +83,7 @@ def train(
         if not json:
             print_estimate(cost, indent=2)
         elif dry_run:
-            print_json(plan_record(folder, {row.text: plan}, steps, cost))
+            print_json(plan_record(folder, setup, {row.text: plan}, steps, cost))
         if dry_run or not agreed(cost.seconds):
             return
         with running(setup, steps) as (ready, settings, label):

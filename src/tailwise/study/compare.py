@@ -262,6 +262,7 @@ def _card(setup: Setup, seeds: Sequence[int]) -> dict[str, Any]:
         "seeds": list(seeds),
         "folds": len(setup.dealt) or None,
         "against": setup.against,
+        "left_out": list(setup.left_out),
         "recipe": plain(setup.recipe),
         "network": setup.network,
         "version": __version__,

@@ -88,6 +88,7 @@ class Setup:
         is_ready: whether the splits hold what is trained on.
         fold: which fold of a set this is; None where the set has splits of its own, or is the one that was dealt.
         against: text of the row that the others are held against; None for `ce`, or the first.
+        left_out: why methods are not there that came with `all` or a family, a sentence each.
         dealt: of a set that was dealt into folds, the setups of these, in which the runs are; otherwise none.
     """
 
@@ -104,6 +105,7 @@ class Setup:
     fold: Fold | None = None
     dealt: tuple[Setup, ...] = ()
     against: str | None = None
+    left_out: tuple[str, ...] = ()
     _plans: dict[tuple[str, int], Plan] = field(default_factory=dict, repr=False, compare=False)
     _roots: dict[int, Root] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -213,10 +215,30 @@ def make_setup(
     setup = Setup(manifest, splits, recipe, backbone, tuple(rows), store, device, extractor, is_ready=is_ready, against=held)
     if parts:
         setup = replace(setup, dealt=_fold_setups(setup, parts, data.groups))
-    for row in rows:
-        for fold in setup.folds:
-            fold.plan(row, 0)
-    return setup
+    return _fitting(setup)
+
+
+def _fitting(setup: Setup) -> Setup:
+    """Plan every row, and leave out those that nobody named and that do not fit the data or the network.
+
+    Raises:
+        TailwiseError: a row that somebody named cannot be planned, or none is left.
+    """
+    rows, left = [], []
+    for row in setup.rows:
+        try:
+            for fold in setup.folds:
+                fold.plan(row, 0)
+            rows.append(row)
+        except Clash as reason:
+            if not row.is_listed or row.text == setup.against:
+                raise
+            left.append(f"{row.text}: {reason}")
+    if not rows:
+        raise Clash(f"no method is left: {left[0]}")
+    if not left:
+        return setup
+    return replace(setup, rows=tuple(rows), left_out=tuple(left), dealt=tuple(replace(fold, rows=tuple(rows)) for fold in setup.dealt))
 
 
 def find_row(text: str, rows: Sequence[Row]) -> Row:
