@@ -110,21 +110,39 @@ def agreed(*wishes: bool) -> tuple[bool, ...]:
 
 
 def summed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Sum tensors of equal names and shapes over the processes, to equal bits in all of them, in one message a type."""
+    """Sum tensors of equal names and shapes over the processes, to equal bits in all of them, in one message a type; differentiable."""
     if count() == 1:
         return dict(tensors)
     made: dict[str, Tensor] = {}
     for dtype in dict.fromkeys(tensor.dtype for tensor in tensors.values()):
         names = [name for name, tensor in tensors.items() if tensor.dtype == dtype]
-        flat = torch.cat([tensors[name].reshape(-1) for name in names])
-        dist.all_reduce(flat)
+        flat: Tensor = _Sum.apply(torch.cat([tensors[name].reshape(-1) for name in names]))
         parts = flat.split([tensors[name].numel() for name in names])
         made |= {name: part.view_as(tensors[name]) for name, part in zip(names, parts, strict=True)}
     return made
 
 
+class _Sum(torch.autograd.Function):
+    """The sum over all processes; backwards, the sum of what all processes ask of it."""
+
+    @staticmethod
+    def forward(ctx: Any, mine: Tensor) -> Tensor:
+        whole = mine.clone()
+        dist.all_reduce(whole)
+        return whole
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        asked = gradients[0].contiguous().clone()
+        dist.all_reduce(asked)
+        return asked
+
+
 def averaged(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Average tensors of equal names and shapes over the processes, to equal bits in all of them."""
+    """Average tensors of equal names and shapes over the processes, to equal bits in all of them; differentiable.
+
+    What each process makes of the averages, averaged in its turn, has the gradient of one process with the joint batch.
+    """
     return {name: tensor / count() for name, tensor in summed(tensors).items()} if count() > 1 else dict(tensors)
 
 

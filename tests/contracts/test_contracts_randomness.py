@@ -165,6 +165,7 @@ PARTS: dict[str, Callable[[], Any]] = {
     "class_probabilities": lambda: samplers.class_probabilities(COUNTS, 0.5),
     "Mixup": lambda: Mixup()(_sample(), np.random.default_rng(0)),
     "SGD": lambda: _descend(optim.SGD(0.1)),
+    "Adam": lambda: _descend(optim.Adam(0.1)),
     "AdamW": lambda: _descend(optim.AdamW(0.1)),
     "SAM": lambda: optim.SAM()(lambda statistics: {"w": torch.ones(3)}, {"w": nn.Parameter(torch.ones(3))}),
     "EMA": lambda: optim.EMA().update({"w": torch.ones(3)}, {"w": torch.zeros(3)}, 1),

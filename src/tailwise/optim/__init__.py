@@ -4,6 +4,7 @@ Lives here: what turns gradients into weights. Not here: the loop that calls the
 May import torch and the vocabulary.
 """
 
+from tailwise.optim.adam import Adam
 from tailwise.optim.adamw import AdamW
 from tailwise.optim.constant import Constant
 from tailwise.optim.cosine import Cosine
@@ -12,4 +13,4 @@ from tailwise.optim.sam import SAM
 from tailwise.optim.sgd import SGD
 from tailwise.optim.steps import Steps
 
-__all__ = ["EMA", "SAM", "SGD", "AdamW", "Constant", "Cosine", "Steps"]
+__all__ = ["EMA", "SAM", "SGD", "Adam", "AdamW", "Constant", "Cosine", "Steps"]

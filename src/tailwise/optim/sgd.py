@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from tailwise.errors import BadValue
 
@@ -37,3 +39,20 @@ class SGD:
     def make(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         """Make the torch optimiser for parameter groups that carry `lr` and `weight_decay`."""
         return torch.optim.SGD(groups, lr=self.rate, momentum=self.momentum, nesterov=self.nesterov, foreach=False)
+
+    def ahead(self, parameter: Tensor, slope: Tensor, slots: Mapping[str, Tensor], rate: float, weight_decay: float) -> Tensor:
+        """Give where a step would take a parameter, differentiable in its slope; nothing moves.
+
+        Args:
+            parameter: as it is.
+            slope: its gradient, of the same shape.
+            slots: what torch's optimiser holds for it; empty before the first step.
+            rate: learning rate of this step.
+            weight_decay: of the parameter's group.
+        """
+        slope = slope + weight_decay * parameter
+        if self.momentum:
+            held = slots.get("momentum_buffer")
+            pace = slope if held is None else self.momentum * held + slope
+            slope = slope + self.momentum * pace if self.nesterov else pace
+        return parameter - rate * slope

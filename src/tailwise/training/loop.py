@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tailwise import processes
-from tailwise.errors import BadValue
+from tailwise.errors import BadValue, Clash
 from tailwise.objective import Batch, Clock, Objective, Term
 from tailwise.training.joint import Joint, choose_learning, forked, matches, set_modes
 from tailwise.training.plan import Leg
@@ -45,6 +46,7 @@ class Loop:
         self.device = device
         self.chosen = choose_learning(joint, leg.learn)
         self.learning = {name: p for parameters in self.chosen.values() for name, p in parameters.items()}
+        self.parts: dict[str, Any] = {"main": leg.recipe.optimiser, **leg.stage.optimisers}
         self.optimisers = self._make_optimisers()
         self.averaged: dict[str, Tensor] = {}
         if leg.stage.average is not None:
@@ -72,16 +74,15 @@ class Loop:
         return self._rate
 
     def _make_optimisers(self) -> dict[str, torch.optim.Optimizer]:
-        parts: dict[str, Any] = {"main": self.leg.recipe.optimiser, **self.leg.stage.optimisers}
         groups: dict[str, list[dict[str, Any]]] = {}
         for learn, parameters in self.chosen.items():
-            if learn.optimiser not in parts:
+            if learn.optimiser not in self.parts:
                 raise BadValue(f"{learn.pattern!r} learns with optimiser {learn.optimiser!r}, which the stage does not describe")
-            part = parts[learn.optimiser]
+            part = self.parts[learn.optimiser]
             decay = part.weight_decay if learn.weight_decay is None else learn.weight_decay
             group = {"params": list(parameters.values()), "lr": part.rate * learn.rate, "weight_decay": decay, "factor": learn.rate}
             groups.setdefault(learn.optimiser, []).append(group)
-        return {name: parts[name].make(group) for name, group in groups.items()}
+        return {name: self.parts[name].make(group) for name, group in groups.items()}
 
     # --- one step -----------------------------------------------------------------------------------------------------
 
@@ -258,10 +259,56 @@ class Loop:
         return {n: p for learn, held in self.chosen.items() if learn.optimiser == optimiser for n, p in held.items()}
 
     def virtual(self, parameters: Mapping[str, Tensor]) -> Callable[..., Any]:
-        """Give the network at other parameters, named `net.*`; its buffers are copies, so statistics do not move."""
+        """Give the network at other parameters, named `net.*`; its buffers are copies, so statistics do not move.
+
+        Attention is computed in its plain form, since the fused ones have no second derivative.
+        """
         inner = {name.removeprefix("net."): tensor for name, tensor in parameters.items() if name.startswith("net.")}
         buffers = {name: b.clone() for name, b in self.net.named_buffers()}
-        return lambda *inputs: functional_call(self.net, {**buffers, **inner}, inputs)
+
+        def there(*inputs: Any) -> Any:
+            with sdpa_kernel(SDPBackend.MATH):
+                return functional_call(self.net, {**buffers, **inner}, inputs)
+
+        return there
+
+    def slopes(self, scalar: Tensor, optimiser: str = "main") -> Gradients:
+        """Give the gradients of a reduced loss in an optimiser's parameters, over all processes, to be differentiated once more.
+
+        A parameter that the loss does not reach has none.
+        """
+        held = self.parameters(optimiser)
+        made = torch.autograd.grad(scalar, list(held.values()), create_graph=True, allow_unused=True)
+        return processes.averaged({name: g for name, g in zip(held, made, strict=True) if g is not None})
+
+    def ahead(self, slopes: Gradients, optimiser: str = "main", plain: bool = False) -> dict[str, Tensor]:
+        """Give an optimiser's parameters as its next step along these slopes would leave them; nothing moves.
+
+        Args:
+            slopes: from `slopes`; differentiable in them. A parameter without one rests, as in `apply`.
+            optimiser: whose step; its momentum, decay and the recipe's clipping are those of a real one.
+            plain: whether to go down the slopes by the learning rate alone.
+
+        Raises:
+            Clash: an optimiser that cannot look ahead.
+        """
+        part, clip = self.parts[optimiser], self.leg.recipe.clip
+        if not plain and not hasattr(part, "ahead"):
+            raise Clash(f"{type(part).__name__} has no `ahead`, so no step of it can be differentiated; take SGD, Adam or AdamW")
+        if clip is not None and not plain and slopes:
+            norm = torch.stack([g.square().sum() for g in slopes.values()]).sum().clamp_min(1e-30).sqrt()
+            slopes = {name: g * (clip / (norm + 1e-6)).clamp_max(1.0) for name, g in slopes.items()}
+        names = {parameter: name for name, parameter in self.learning.items()}
+        made: dict[str, Tensor] = {}
+        for group in self.optimisers[optimiser].param_groups:
+            for p in group["params"]:
+                name, slots = names[p], self.optimisers[optimiser].state.get(p, {})
+                g = slopes.get(name)
+                if g is None:
+                    made[name] = p
+                else:
+                    made[name] = p - group["lr"] * g if plain else part.ahead(p, g, slots, group["lr"], group["weight_decay"])
+        return made
 
     def update(self, scalar: Tensor, optimiser: str) -> None:
         """Differentiate a scalar, step one optimiser by the mean over the processes, and log the scalar under the optimiser's name."""
