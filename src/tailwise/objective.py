@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tailwise import seeds
@@ -56,6 +57,9 @@ class Sample:
 
 Batch = Mapping[str, Sample]
 """Named streams of samples; `main` is always there."""
+
+Chosen = tuple[NDArray[np.int64], Mapping[str, Tensor]]
+"""Rows of a stream, and further tensors with one row a sample that belong to them."""
 
 
 @dataclass(frozen=True)
@@ -244,6 +248,22 @@ class Objective(Part):
 
     def build(self, net: nn.Module, about: About) -> None:
         """Make modules and buffers that need the network's widths. Runs once, seeded, with the network in eval mode."""
+
+    def choose(self, stream: str, rows: NDArray[np.int64], labels: NDArray[Any] | None, now: Clock) -> Chosen:
+        """Choose the rows that a stream shows at this step, where what is learnt decides; by default those that its sampler drew.
+
+        Called before the step, in every process for the whole batch, so that all choose alike; draws come from `now.rng` alone.
+
+        Args:
+            stream: its name.
+            rows: (B,) rows that its sampler drew, positions in its split.
+            labels: (N,) labels of the split, or None where they are not shown.
+            now: the clock; how many rows a process has is not settled yet.
+
+        Returns:
+            (B,) rows, and tensors with one row a sample, which come with them in `Sample.extra`.
+        """
+        return rows, {}
 
     def loss(self, net: nn.Module, batch: Batch, now: Clock) -> Term | Terms:
         """Give the loss as terms, the same names for every batch; a term without rows has values of shape (0,).

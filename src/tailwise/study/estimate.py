@@ -208,8 +208,8 @@ def _seconds_a_step(setup: Setup, leg: Leg) -> float:
     with plainly(leg.recipe.threads):
         loop = make_loop(root, leg, None, setup.device)
         readers = {name: StreamReader(name, stream, root, leg, setup.device) for name, stream in leg.stage.streams.items()}
-        read_batch(readers, leg, 0, root.seed)  # draws the order of an epoch
-        reading, (batch, now) = _timed(lambda: read_batch(readers, leg, min(1, leg.steps - 1), root.seed))
+        read_batch(readers, leg, 0, root.seed, loop.objective)  # draws the order of an epoch
+        reading, (batch, now) = _timed(lambda: read_batch(readers, leg, min(1, leg.steps - 1), root.seed, loop.objective))
         rows = len(batch["main"])
         least = 2 * leg.recipe.accumulate  # batch normalisation needs two rows of every stream, in each accumulated part
         few = cut(batch, max(1, min(rows // _few_rows(setup.splits.shape), *(len(rows) // least for rows in batch.values()))))[0]

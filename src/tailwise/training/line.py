@@ -167,7 +167,7 @@ class LineRun:
             return State(leg.line, step, tensors, tuple(log), seconds, owners(loop.objective))
 
         for step in range(state.step if state else 0, stop):
-            batch, now = read_batch(readers, leg, step, self.root.seed)
+            batch, now = read_batch(readers, leg, step, self.root.seed, loop.objective)
             loop.run_step(batch, now)
             done = step + 1
             self.trained += 1

@@ -62,6 +62,7 @@ class Combination:
 
 COMBINATIONS = (
     Combination("LDAMLoss", "LogitAdjustment", "margins that grow as a class shrinks favour rare classes already, the shift adds to that"),
+    Combination("MetaSampled", "LogitAdjustment", "balanced softmax on learnt rates has taken the class prior out of the logits already"),
     Combination(EVEN, "TauNorm", "a head that was trained on an even prior has rows of like length, so there is little to even out"),
 )
 """The rows of the table of unwise combinations that are about something else than priors, as far as there are parts for them."""
@@ -80,10 +81,7 @@ def trace(real: Sequence[int], leg: Leg, posthoc: Any) -> list[Step]:
     steps.append(Step("the rows shown" if main.sampler is None else type(main.sampler).__name__, None, leg.shown))
     objective = leg.stage.objective
     criterion = getattr(objective, "criterion", None)
-    if criterion is None:  # an objective of its own may do anything, unless it says what it does
-        left = getattr(objective, "prior_left", lambda prior: None)
-        steps.append(Step(type(objective).__name__, None, left(leg.shown)))
-    parts = []
+    parts = [objective] if criterion is None or hasattr(objective, "prior_left") else []
     while criterion is not None:
         parts.append(criterion)
         criterion = getattr(criterion, "criterion", None)
@@ -91,7 +89,8 @@ def trace(real: Sequence[int], leg: Leg, posthoc: Any) -> list[Step]:
         prior = steps[-1].prior
         counts = getattr(part, "counts", None)
         assumed = tuple(counts) if isinstance(counts, Sequence) else None
-        steps.append(Step(type(part).__name__, assumed, None if prior is None else part.prior_left(prior)))
+        leaves = getattr(part, "prior_left", lambda prior: None)  # an objective of its own may do anything, unless it says what it does
+        steps.append(Step(type(part).__name__, assumed, None if prior is None else leaves(prior)))
     return steps
 
 

@@ -33,9 +33,10 @@ def _epochs(leg: Leg) -> str:
 def _parts(leg: Leg) -> list[str]:
     """Name the loss, and whatever of the stage is not as it usually is."""
     stage, sampler = leg.stage, leg.stage.streams["main"].sampler
-    plain = isinstance(stage.objective, Supervised)  # another objective over a criterion is more than its criterion
-    said = [describe(stage.objective.criterion if plain else stage.objective)]
+    said = [describe(stage.objective.criterion if isinstance(stage.objective, Supervised) else stage.objective)]
     said += [f"rows by {describe(sampler)}"] if sampler is not None else []
+    beside = {name: stream.sampler for name, stream in stage.streams.items() if name != "main"}
+    said += [f"beside them {name} rows" + (f" by {describe(by)}" if by is not None else "") for name, by in beside.items()]
     if [entry.pattern for entry in leg.learn] != ["*"]:
         said.append("only " + ", ".join(entry.pattern for entry in leg.learn) + " learn")
     if stage.start.reset:

@@ -15,7 +15,7 @@ from torch import Tensor
 from tailwise import processes, seeds
 from tailwise.errors import BadData, BadValue
 from tailwise.method import Stream
-from tailwise.objective import Batch, Clock, Sample
+from tailwise.objective import Batch, Chosen, Clock, Objective, Sample
 from tailwise.pixels import Normalise, Rows, View
 from tailwise.training.plan import Leg, Root, batch_size, rows_beside
 
@@ -76,21 +76,25 @@ class StreamReader:
             rows, at = np.concatenate([rows, taken]), at + len(taken)
         return rows
 
-    def sample(self, now: Clock, joint: NDArray[np.int64], mine: slice) -> Sample:
+    @property
+    def labels(self) -> NDArray[np.int64] | None:
+        """Labels of the split; None where they are not shown."""
+        return self.rows.targets if self.stream.labelled else None
+
+    def sample(self, now: Clock, joint: Chosen, mine: slice) -> Sample:
         """Make the sample of a step.
 
         Args:
             now: the clock.
-            joint: rows of the whole batch.
+            joint: rows of the whole batch, and what belongs to them.
             mine: those of them that this process reads; draws are made for all.
         """
-        chosen = joint[mine]
+        rows, beside = joint
+        chosen = rows[mine]
         gathered = self.rows.gather(chosen).to(self.device)
-        views = tuple(self._view(k, view, gathered, now, mine, len(joint)) for k, view in enumerate(self.views))
-        targets = None
-        if self.stream.labelled and self.rows.targets is not None:
-            targets = torch.from_numpy(self.rows.targets[chosen]).to(self.device)
-        extra: dict[str, Tensor] = {}
+        views = tuple(self._view(k, view, gathered, now, mine, len(rows)) for k, view in enumerate(self.views))
+        targets = None if self.labels is None else torch.from_numpy(self.labels[chosen]).to(self.device)
+        extra = {name: tensor[mine].to(self.device) for name, tensor in beside.items()}
         if self.rows.weights is not None:
             extra["weight"] = torch.from_numpy(self.rows.weights[chosen]).to(self.device)
         return Sample(views, targets, torch.from_numpy(chosen).to(self.device), extra)
@@ -112,35 +116,47 @@ def _augmentations(view: Any, recipe: Any) -> tuple[Any, ...]:
     raise BadValue(f"a view is 'recipe', 'plain' or a tuple of augmentations, got {view!r}")
 
 
-def read_batch(readers: Mapping[str, StreamReader], leg: Leg, step: int, seed: int) -> tuple[Batch, Clock]:
-    """Make this process's share of the batch of a step, rows mixed where the stage mixes, and the clock that goes with it."""
+def read_batch(
+    readers: Mapping[str, StreamReader], leg: Leg, step: int, seed: int, objective: Objective | None = None
+) -> tuple[Batch, Clock]:
+    """Make this process's share of the batch of a step, rows mixed where the stage mixes, and the clock that goes with it.
+
+    Args:
+        readers: of all streams.
+        leg: on the line.
+        step: of the line.
+        seed: of the run.
+        objective: as all steps before have left it, since it has a say in the rows; None to read what the samplers drew.
+    """
     epoch, within = divmod(step, leg.steps)
     total = leg.origin + step
     now = Clock(leg.epoch + epoch, leg.recipe.epochs, within, leg.steps, total, seed)
-    joint = _choose_rows(readers, now, total - leg.base)
-    shares = min(processes.count(), *(max(1, len(rows) // 2) for rows in joint.values()))  # one row is too few for batch normalisation
-    now = replace(now, rows=len(joint["main"]), stands_in=processes.rank() >= shares)
+    joint = _choose_rows(readers, now, total - leg.base, objective)
+    shares = min(processes.count(), *(max(1, len(rows) // 2) for rows, _ in joint.values()))  # one row is too few for batch normalisation
+    now = replace(now, rows=len(joint["main"][0]), stands_in=processes.rank() >= shares)
     part = 0 if now.stands_in else processes.rank()
     mixing = leg.stage.mixing
     batch = {}
-    for name, rows in joint.items():
-        mine = share(len(rows), part, shares)
+    for name, chosen in joint.items():
+        mine = share(len(chosen[0]), part, shares)
         if name == "main" and mixing is not None:  # pairs rows of the whole batch, so the whole batch is read
-            whole = readers[name].sample(now, rows, slice(None))
+            whole = readers[name].sample(now, chosen, slice(None))
             batch[name] = _rows_of(mixing(whole, seeds.generator(seed, "mixing", total)), mine)
         else:
-            batch[name] = readers[name].sample(now, rows, mine)
+            batch[name] = readers[name].sample(now, chosen, mine)
     return batch, now
 
 
-def _choose_rows(readers: Mapping[str, StreamReader], now: Clock, since_base: int) -> dict[str, NDArray[np.int64]]:
-    """Give the rows of the whole batch by stream."""
+def _choose_rows(readers: Mapping[str, StreamReader], now: Clock, since_base: int, objective: Objective | None) -> dict[str, Chosen]:
+    """Give the rows of the whole batch by stream, and what belongs to them."""
     chosen = {"main": readers["main"].rows_at(now.epoch, now.step, since_base)}
     for name, reader in readers.items():
         if name != "main":
             rows = reader.rows_at(now.epoch, now.step, since_base)
             chosen[name] = rows[: rows_beside(reader.stream, reader.leg.recipe, len(chosen["main"]))]
-    return chosen
+    if objective is None:
+        return {name: (rows, {}) for name, rows in chosen.items()}
+    return {name: objective.choose(name, rows, readers[name].labels, now) for name, rows in chosen.items()}
 
 
 def share(rows: int, part: int, parts: int) -> slice:
