@@ -24,7 +24,7 @@ from tailwise.losses.class_weighted import WeightedByClass
 from tailwise.mixing import Mixup
 from tailwise.objective import Criterion, Sample
 from tailwise.posthoc import LogitAdjustment, NearestMean, Scores, TauNorm, Temperature
-from tailwise.samplers import ClassBalancedSampler, EpochSampler, PowerSampler
+from tailwise.samplers import BalancedSubsetSampler, ClassBalancedSampler, EpochSampler, LearntRateSampler, PowerSampler
 
 pytestmark = pytest.mark.contract
 
@@ -67,6 +67,9 @@ SAMPLERS: dict[str, Any] = {
     "reverse": PowerSampler(-1.0),
     "instance": PowerSampler(1.0),
     "by classes": PowerSampler(0.0),
+    "balanced subset": BalancedSubsetSampler(2),
+    "learnt rates": LearntRateSampler(),
+    "learnt rates, from square roots": LearntRateSampler(0.5),
 }
 MIXINGS: dict[str, Any] = {"mixup": Mixup(), "mixup, alpha 0.2": Mixup(0.2)}
 

@@ -5,8 +5,20 @@ Lives here: frozen descriptions with `rows(labels, rng, epoch, epochs)` and `sho
 anybody's `DataLoader`. May import torch, NumPy and the vocabulary.
 """
 
+from tailwise.samplers.balanced_subset import BalancedSubsetSampler
 from tailwise.samplers.class_balanced import ClassBalancedSampler
 from tailwise.samplers.epochs import EpochSampler
+from tailwise.samplers.learnt_rates import LearntRateSampler, chance_of_draw, first_rate_logits, straight_through
 from tailwise.samplers.power import PowerSampler, class_probabilities
 
-__all__ = ["ClassBalancedSampler", "EpochSampler", "PowerSampler", "class_probabilities"]
+__all__ = [
+    "BalancedSubsetSampler",
+    "ClassBalancedSampler",
+    "EpochSampler",
+    "LearntRateSampler",
+    "PowerSampler",
+    "chance_of_draw",
+    "class_probabilities",
+    "first_rate_logits",
+    "straight_through",
+]
