@@ -115,7 +115,8 @@ class Stream:
     Attributes:
         split: where rows come from; `val` and `test` only when the user allows it.
         sampler: a sampler part, or None for every row once an epoch in random order.
-        views: one entry a view: `recipe` for the recipe's augmentation, `plain` for none, or a tuple of augmentations.
+        views: one entry a view: `recipe` for the recipe's augmentation, `plain` for none, or a tuple of augmentations, among which
+            `recipe` stands for the recipe's own.
         batch_size: rows a step; None for the recipe's times `batch_share`.
         batch_share: share of the recipe's batch, when `batch_size` is None.
         labelled: whether targets are shown.

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from tailwise.errors import BadData, Clash
+from tailwise.errors import BadData, BadValue, Clash
 from tailwise.losses import CrossEntropyLoss
 from tailwise.method import Stage, Start, Stream
+from tailwise.pixels.augment import Flip, PadCrop
 from tailwise.samplers import ClassBalancedSampler
 from tailwise.training.plan import Leg, Root, next_leg, plan_method
 from tailwise.training.streams import StreamReader, read_batch
@@ -90,6 +91,21 @@ def test_views_of_one_row_differ_and_the_first_is_the_only_one_of_others() -> No
     assert not torch.equal(sample.views[0], sample.views[1])
     packed = image_splits().rows["train"].gather(sample.index.numpy())
     assert torch.allclose(sample.views[2].permute(0, 2, 3, 1), packed.float() / 127.5 - 1, atol=1e-6)
+
+
+def test_a_view_may_go_on_from_the_recipes_own() -> None:
+    root, leg = leg_of({"main": Stream(views=("recipe", ("recipe", Flip(1.0)), (Flip(1.0), "recipe"), ("recipe",)))})
+    assert root.recipe.augment == (PadCrop(1, "edge"),)
+    chains = [view.augment for view in readers(root, leg)["main"].views]
+    assert chains == [(PadCrop(1, "edge"),), (PadCrop(1, "edge"), Flip(1.0)), (Flip(1.0), PadCrop(1, "edge")), (PadCrop(1, "edge"),)]
+    assert read_batch(readers(root, leg), leg, 0, root.seed)[0]["main"].views[1].shape == (16, 1, 8, 8)
+
+
+@pytest.mark.parametrize("view", ["random", ("recipe", "plain"), 3])
+def test_a_view_that_is_none_is_refused(view: Any) -> None:
+    root, leg = leg_of({"main": Stream(views=(view,))})
+    with pytest.raises(BadValue, match="a view is 'recipe', 'plain' or a tuple"):
+        readers(root, leg)
 
 
 def test_draws_differ_by_seed_and_go_on_after_a_stage_that_continues() -> None:

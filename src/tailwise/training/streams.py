@@ -111,9 +111,9 @@ def _augmentations(view: Any, recipe: Any) -> tuple[Any, ...]:
         return tuple(recipe.augment)
     if view == "plain":
         return ()
-    if isinstance(view, tuple):
-        return view
-    raise BadValue(f"a view is 'recipe', 'plain' or a tuple of augmentations, got {view!r}")
+    if isinstance(view, tuple) and not any(isinstance(part, str) and part != "recipe" for part in view):
+        return tuple(inner for part in view for inner in (recipe.augment if part == "recipe" else (part,)))
+    raise BadValue(f"a view is 'recipe', 'plain' or a tuple of augmentations, among which 'recipe' stands for the recipe's; got {view!r}")
 
 
 def read_batch(
