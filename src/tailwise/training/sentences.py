@@ -37,6 +37,7 @@ def _parts(leg: Leg) -> list[str]:
     said += [f"rows by {describe(sampler)}"] if sampler is not None else []
     beside = {name: stream.sampler for name, stream in stage.streams.items() if name != "main"}
     said += [f"beside them {name} rows" + (f" by {describe(by)}" if by is not None else "") for name, by in beside.items()]
+    said += [f"{views} views of each row"] if (views := len(stage.streams["main"].views)) > 1 else []
     if [entry.pattern for entry in leg.learn] != ["*"]:
         said.append("only " + ", ".join(entry.pattern for entry in leg.learn) + " learn")
     if stage.start.reset:
@@ -48,8 +49,9 @@ def _parts(leg: Leg) -> list[str]:
 
 
 def describe(part: Any) -> str:
-    """Name a part with the fields that are plain numbers or words."""
+    """Name a part with the fields that are plain numbers, and the switches that are on."""
     fields = {f.name: getattr(part, f.name) for f in dataclasses.fields(part) if f.name != "reduction"}
     inner = [describe(v) for v in fields.values() if isinstance(v, Criterion)]
     plain = [f"{k}={v:g}" for k, v in fields.items() if isinstance(v, float | int) and not isinstance(v, bool)]
-    return type(part).__name__ + (f"({', '.join(inner + plain)})" if inner or plain else "")
+    on = [f.name for f in dataclasses.fields(part) if getattr(part, f.name) is True and f.default is not True]
+    return type(part).__name__ + (f"({', '.join(inner + plain + on)})" if inner or plain or on else "")
