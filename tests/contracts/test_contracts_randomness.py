@@ -199,6 +199,7 @@ PARTS: dict[str, Callable[[], Any]] = {
     "tau_normalised_logits": lambda: posthoc.tau_normalised_logits(_scores().features, _scores().head_weight, 1.0),
     "ColourJitter": lambda: _view(augment.ColourJitter(0.2, 0.2, 0.2)),
     "Flip": lambda: _view(augment.Flip()),
+    "Grey": lambda: _view(augment.Grey()),
     "PadCrop": lambda: _view(augment.PadCrop(1)),
     "ResizedCrop": lambda: _view(augment.ResizedCrop()),
 }

@@ -11,12 +11,12 @@ from torchvision.transforms.v2 import functional as tv
 from tailwise import seeds
 from tailwise.errors import BadValue
 from tailwise.pixels import Normalise, View
-from tailwise.pixels.augment import ColourJitter, Flip, PadCrop, ResizedCrop
+from tailwise.pixels.augment import ColourJitter, Flip, Grey, PadCrop, ResizedCrop
 
 BATCH = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (7, 9, 12, 3), dtype=np.uint8))
 GREY = BATCH[..., :1]
-ALL = [PadCrop(3), PadCrop(3, "edge"), Flip(), ColourJitter(), ResizedCrop(), ResizedCrop(0.5, 2.0)]
-EACH = pytest.mark.parametrize("augmentation", ALL, ids=["zeros", "edge", "flip", "jitter", "resized", "resized-wide"])
+ALL = [PadCrop(3), PadCrop(3, "edge"), Flip(), Grey(0.5), ColourJitter(), ResizedCrop(), ResizedCrop(0.5, 2.0)]
+EACH = pytest.mark.parametrize("augmentation", ALL, ids=["zeros", "edge", "flip", "grey", "jitter", "resized", "resized-wide"])
 
 
 def draw(augmentation, rows: int = 7, height: int = 9, width: int = 12, seed: int = 0):
@@ -131,6 +131,33 @@ def test_no_strength_changes_nothing():
 def test_grey_images_keep_their_saturation():
     augmentation = ColourJitter(0.0, 0.0, 0.9)
     torch.testing.assert_close(augmentation.apply(GREY, draw(augmentation)), GREY.float(), rtol=0, atol=1e-4)
+
+
+@pytest.mark.reference
+def test_grey_equals_torchvision_where_it_is_drawn():
+    """torchvision's luma is 0.2989 red, ours 0.299."""
+    drawn = draw(Grey(0.5), seed=1)
+    assert 0 < drawn["grey"].sum() < 7
+    made = Grey(0.5).apply(BATCH, drawn)
+    for i in range(7):
+        image = BATCH[i].permute(2, 0, 1).float()
+        expected = tv.rgb_to_grayscale(image, num_output_channels=3) if drawn["grey"][i] else image
+        torch.testing.assert_close(made[i], expected.permute(1, 2, 0), rtol=0, atol=0.05)
+
+
+@pytest.mark.reference
+def test_grey_equals_a_loop_over_pixels():
+    made = Grey(1.0).apply(BATCH, draw(Grey(1.0)))
+    for pixel, got in zip(BATCH.reshape(-1, 3).tolist(), made.reshape(-1, 3).tolist(), strict=True):
+        assert got == pytest.approx([0.299 * pixel[0] + 0.587 * pixel[1] + 0.114 * pixel[2]] * 3, abs=1e-3)
+
+
+def test_grey_has_its_share_and_leaves_images_of_one_channel():
+    assert draw(Grey(0.2), rows=20_000)["grey"].mean() == pytest.approx(0.2, abs=0.015)  # five deviations
+    assert Grey(1.0).apply(GREY, draw(Grey(1.0))) is GREY
+    assert torch.equal(Grey(0.0).apply(BATCH, draw(Grey(0.0))), BATCH.float())
+    with pytest.raises(BadValue, match=r"share in \[0, 1\], got 2"):
+        Grey(2)
 
 
 # --- resized crop -------------------------------------------------------------------------------------------------------
@@ -294,7 +321,7 @@ def test_features_pass_unchanged():
 
 
 @pytest.mark.parametrize(
-    "chain", [(), (PadCrop(1),), (Flip(),), (ColourJitter(),), (ResizedCrop(), Flip(), ColourJitter()), VIEW.augment], ids=len
+    "chain", [(), (PadCrop(1),), (Flip(),), (Grey(),), (ColourJitter(),), (ResizedCrop(), Flip(), ColourJitter()), VIEW.augment], ids=len
 )
 def test_a_view_is_channels_last_in_memory(chain):
     made = View(chain, Normalise())(BATCH, rng, slice(None), 7)

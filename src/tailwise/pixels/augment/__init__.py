@@ -2,7 +2,8 @@
 
 from tailwise.pixels.augment.colour_jitter import ColourJitter
 from tailwise.pixels.augment.flip import Flip
+from tailwise.pixels.augment.grey import Grey
 from tailwise.pixels.augment.pad_crop import PadCrop
 from tailwise.pixels.augment.resized_crop import ResizedCrop
 
-__all__ = ["ColourJitter", "Flip", "PadCrop", "ResizedCrop"]
+__all__ = ["ColourJitter", "Flip", "Grey", "PadCrop", "ResizedCrop"]

@@ -39,14 +39,14 @@ class ColourJitter:
         x = images.to(torch.float32)
         factor = {n: torch.from_numpy(v).to(x)[:, None, None, None] for n, v in drawn.items()}
         x = (x * factor["brightness"]).clamp(0, 255)
-        mean = _grey(x).mean((1, 2, 3), keepdim=True)
+        mean = luma(x).mean((1, 2, 3), keepdim=True)
         x = (mean + (x - mean) * factor["contrast"]).clamp(0, 255)
-        grey = _grey(x)
+        grey = luma(x)
         return (grey + (x - grey) * factor["saturation"]).clamp(0, 255)
 
 
-def _grey(images: Tensor) -> Tensor:
-    """Give the luma (B, H, W, 1); images of one channel are their own."""
+def luma(images: Tensor) -> Tensor:
+    """Give the grey (B, H, W, 1) of float images; those of one channel are their own."""
     if images.shape[-1] == 1:
         return images
     return (images * torch.tensor(LUMA, device=images.device)).sum(-1, keepdim=True)
