@@ -41,6 +41,8 @@ class Card:
         paper: authors, venue and year; empty for what has no paper.
         arxiv: number of the preprint.
         formula: the one formula to remember.
+        why: why it helps the tail, in a sentence or two.
+        avoid: when not to use it, in a sentence or two.
         needs: what it needs of the data or the network beyond images and labels.
         defaults: where the knobs' defaults come from.
         departs: how ours departs from the authors' code, and why.
@@ -57,6 +59,8 @@ class Card:
     paper: str = ""
     arxiv: str = ""
     formula: str = ""
+    why: str = ""
+    avoid: str = ""
     needs: str = "class counts"
     defaults: str = ""
     departs: str = ""
