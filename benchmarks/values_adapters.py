@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, linear
+from torch.nn.functional import cross_entropy, linear, normalize
 
 from tailwise.counts import ClassCounts
 from tailwise.groups import make_groups
@@ -26,6 +26,7 @@ from tailwise.losses import (
     FrequencyWeighted,
     LDAMLoss,
     effective_number_weights,
+    paco_losses,
 )
 from tailwise.method import About
 from tailwise.methods.ce import CE
@@ -256,6 +257,33 @@ def _cosine_rates(*peaks: Callable[[Values], float]) -> Entry:
     return compute
 
 
+# --- contrast ---------------------------------------------------------------------------------------------------------
+
+
+def _paco(*views: str) -> Entry:
+    """Take the mean loss of the anchors, which are one view or two, against keys and queue, and gradients of the raw rows."""
+
+    def compute(params: Values, inputs: Values) -> Computed:
+        raw = {name: _tensor(inputs[name]).requires_grad_() for name in (*views, "logits")}
+        keys = [_tensor(inputs["key"])] if "key" in inputs else []
+        targets, queue_labels = torch.tensor(inputs["targets"]), torch.tensor(inputs["queue_labels"])
+        counts = _tensor(inputs["counts"])
+        shift = torch.log(counts / counts.sum() + params["prior_eps"]) if params.get("prior", True) else 0.0
+        losses = paco_losses(
+            (raw["logits"] + shift) / params["supt"],
+            targets.repeat(len(views)),
+            normalize(torch.cat([raw[name] for name in views]), dim=1),
+            normalize(torch.cat([*keys, _tensor(inputs["queue"])]), dim=1),
+            torch.cat([*[targets for _ in keys], queue_labels]),
+            **{name: params[name] for name in ("alpha", "beta", "gamma", "temperature")},
+            smoothing=params.get("label_smoothing", 0.0),
+        )
+        losses.mean().backward()
+        return {"loss": losses.mean().detach(), "grads": {name: rows.grad for name, rows in raw.items()}}
+
+    return compute
+
+
 ENTRIES: dict[str, Entry] = {
     **{method: _loss(make) for method, make in CRITERIA.items()},
     "class_balanced_weights": _effective_number,
@@ -275,5 +303,7 @@ ENTRIES: dict[str, Entry] = {
     "mislas_lr": _cosine_rates(lambda params: params["lr"] * params["lr_factor"], lambda params: params["lr"]),
     "gcl_stage2_lr": _cosine_rates(lambda params: 0.02 * params["lr"]),
     "rsg": rsg,
+    "paco_loss": _paco("query"),
+    "gpaco_loss": _paco("view1", "view2"),
 }
 """Method of a record -> what computes it with our parts."""

@@ -20,8 +20,11 @@ from toy import toy_recipe, toy_splits
 pytestmark = pytest.mark.contract
 METHODS = list(entries("method"))
 MODIFIERS = list(entries("modifier"))
-CLASHES = {("mixup", "mixup")}
-"""Methods and modifiers that set the same thing."""
+CLASHES = {
+    ("mixup", "mixup"),
+    *(("paco", modifier) for modifier in ("drw", "mixup")),
+}
+"""Methods and modifiers that set the same thing, or of which one has nothing for the other to take hold of."""
 CHOOSES = {"best"}
 """Modifiers that choose among the states of a training, and may well choose the last; `test_methods_best` holds their knobs."""
 
@@ -46,7 +49,7 @@ def another(kind: object, field: dataclasses.Field, where: str) -> object:
     if isinstance(default, bool):
         return not default
     if isinstance(default, int):
-        return default + 1
+        return default + 1 if default < 100 else max(10, field.metadata["low"])  # a length of hundreds is beyond the toy's rows
     if isinstance(default, float):
         wanted = default * 0.5 if default > 0 else 0.5
         return wanted if high is None or wanted <= high else high

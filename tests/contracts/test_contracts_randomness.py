@@ -159,6 +159,7 @@ PARTS: dict[str, Callable[[], Any]] = {
     "effective_number_weights": lambda: losses.effective_number_weights(COUNTS),
     "focal_factor": lambda: losses.focal_factor(-LOGITS[:, 0].abs(), 2.0),
     "frequency_weights": lambda: losses.frequency_weights(COUNTS),
+    "paco_losses": lambda: losses.paco_losses(LOGITS, LABELS, LOGITS, LOGITS[:2], LABELS[:2]),
     "ClassBalancedSampler": lambda: ClassBalancedSampler().rows(LABELS.numpy(), np.random.default_rng(0), 0, 1),
     "EpochSampler": lambda: list(samplers.EpochSampler(LABELS)),
     "BalancedSubsetSampler": lambda: samplers.BalancedSubsetSampler(1).rows(LABELS.numpy(), np.random.default_rng(0), 0, 1),

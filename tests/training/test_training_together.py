@@ -42,7 +42,8 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def group_norm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nn, "BatchNorm2d", lambda width: nn.GroupNorm(4, width))
+    for name in ("BatchNorm1d", "BatchNorm2d"):
+        monkeypatch.setattr(nn, name, lambda width: nn.GroupNorm(4, width))
 
 
 def farthest(one: dict[str, Tensor], other: dict[str, Tensor]) -> tuple[float, str]:

@@ -89,6 +89,7 @@ def written(text: str, recipe: Recipe = SHORT) -> Case:
 CASES: dict[str, Callable[[], Case]] = {
     **{name: lambda name=name: written(name) for name in entries("method")},
     **{f"ce+{name}": lambda name=name: written(f"ce+{name}") for name in entries("modifier")},
+    "paco(gpaco)": lambda: written("paco(gpaco)"),
     "clipped": lambda: written("ldam-drw", replace(SHORT, clip=0.5)),
     "accumulated": lambda: written("ldam-drw+sam+ema(decay=0.8)", replace(SHORT, accumulate=2)),
     "mixup over weights": lambda: (of(seams.Termwise((1.0, 2.0, 4.0, 8.0)), mixing=Mixup(1.0)), (), SHORT),
@@ -125,7 +126,7 @@ LONG_ROWS = ("ce", "ldam-drw", "ce+sam+ema(decay=0.8)", "class-balanced", "cb-sa
 
 def without_batch_statistics() -> None:
     """Let the networks have group normalisation: with batch normalisation each process normalises by its own rows."""
-    nn.BatchNorm2d = lambda width: nn.GroupNorm(4, width)  # type: ignore[assignment, misc]
+    nn.BatchNorm1d = nn.BatchNorm2d = lambda width: nn.GroupNorm(4, width)  # type: ignore[assignment, misc]
 
 
 @contextlib.contextmanager

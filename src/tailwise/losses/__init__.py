@@ -10,6 +10,7 @@ from tailwise.losses.cross_entropy import CrossEntropyLoss
 from tailwise.losses.focal import FocalLoss, focal_factor
 from tailwise.losses.frequency_weighted import FrequencyWeighted, frequency_weights
 from tailwise.losses.ldam import LDAMLoss
+from tailwise.losses.paco import paco_losses
 
 __all__ = [
     "BalancedSoftmaxLoss",
@@ -22,4 +23,5 @@ __all__ = [
     "effective_number_weights",
     "focal_factor",
     "frequency_weights",
+    "paco_losses",
 ]
