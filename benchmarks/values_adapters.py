@@ -37,6 +37,7 @@ from tailwise.objective import Criterion, Sample, supervised
 from tailwise.optim import SAM, SGD, Cosine
 from tailwise.posthoc import Scores, TauNorm, adjust_logits, nearest_mean_logits, normalise_weight
 from tailwise.samplers import ClassBalancedSampler, class_probabilities
+from values_bilevel import BILEVEL
 from values_rsg import rsg
 
 Values = Mapping[str, Any]
@@ -307,3 +308,7 @@ ENTRIES: dict[str, Entry] = {
     "gpaco_loss": _paco("view1", "view2"),
 }
 """Method of a record -> what computes it with our parts."""
+
+# --- bilevel ----------------------------------------------------------------------------------------------------------
+
+ENTRIES |= BILEVEL

@@ -78,6 +78,7 @@ def test_all_shared_records_agree_or_are_listed():
         *("class_balanced_ce", "weighted_softmax", "cost_sensitive_ce", "generalized_reweight", "drw_weights", "ldam", "ldam_drw"),
         *("square_root_sampling", "reverse_sampling", "progressive_sampling", "tau_norm", "ncm", "uno_ic_rebalance", "cosine_head", "sam"),
         *("bayias", "vs", "robal", "lws", "mixup", "balms_balanced_softmax", "rsg"),
+        *("meta_weight_net", "balms_meta_sampler_rates", "balms_bilevel", "balms_class_first"),
     }
     assert words["listed"] == {"focal_softmax_weighted", "focal_robal_softmax", "ncm", "class_aware_sampler"}
     assert "seesaw" in words["unknown"]

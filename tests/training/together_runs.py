@@ -37,6 +37,8 @@ from training import seam_runs
 SHORT = replace(seam_runs.RECIPE, epochs=3, schedule=Constant(), second=replace(seam_runs.RECIPE.second, epochs=1))  # type: ignore[type-var]
 """Twelve steps, of which the last of each epoch has one row: fewer than there are processes."""
 
+LONG_SECOND = replace(SHORT.second, epochs=3, accumulate=2, optimiser=SGD(0.05, 0.9, 5e-4, nesterov=True))  # type: ignore[type-var]
+
 
 @dataclass(eq=False)
 class Contrast(Objective):
@@ -92,6 +94,8 @@ CASES: dict[str, Callable[[], Case]] = {
     "paco(gpaco)": lambda: written("paco(gpaco)"),
     "clipped": lambda: written("ldam-drw", replace(SHORT, clip=0.5)),
     "accumulated": lambda: written("ldam-drw+sam+ema(decay=0.8)", replace(SHORT, accumulate=2)),
+    "weights learnt over their mean": lambda: written("meta-weight-net(normalise=true)+drw+sam", replace(SHORT, clip=0.5)),
+    "learnt rates, accumulated": lambda: written("balms+mixup+ema(decay=0.8)", replace(SHORT, second=replace(LONG_SECOND, clip=0.5))),
     "mixup over weights": lambda: (of(seams.Termwise((1.0, 2.0, 4.0, 8.0)), mixing=Mixup(1.0)), (), SHORT),
     "weighted means": lambda: (of(seams.Termwise((1.0, 20.0, 4.0, 0.0))), (), SHORT),
     "rows grow in the middle": lambda: (seams.growing(), (), SHORT),

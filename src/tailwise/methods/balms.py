@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
+from tailwise.errors import Clash
 from tailwise.losses.balanced_softmax import BalancedSoftmaxLoss
 from tailwise.losses.cross_entropy import CrossEntropyLoss
-from tailwise.method import About, Card, Learn, Method, Stage, Start, Stream, knob, method
+from tailwise.method import About, Card, Learn, Method, Net, Stage, Start, Stream, knob, method, relay
 from tailwise.methods.ce import CE
-from tailwise.objective import Batch, Chosen, Clock, Criterion, Objective, Term, supervised
+from tailwise.objective import Batch, Chosen, Clock, Criterion, Objective, Sample, Term, supervised
 from tailwise.optim.adam import Adam
 from tailwise.samplers.class_balanced import ClassBalancedSampler
 from tailwise.samplers.learnt_rates import LearntRateSampler, chance_of_draw, first_rate_logits, straight_through
@@ -55,12 +56,15 @@ class MetaSampled(Objective):
         """Give the loss of the drawn rows."""
         return supervised(self.criterion, net(batch["main"].images).logits, batch["main"])
 
+    def draws(self, sample: Sample) -> Tensor:
+        """Give (B,) ones that carry the gradient in a of each row's draw."""
+        return straight_through(chance_of_draw(self.rate_logits, sample.extra["keys"], sample.labels))
+
     def step(self, loop: Any, batch: Batch, now: Clock) -> None:
         """Teach the rates by a virtual step, then make the real one."""
         main, meta = batch["main"], batch["meta"]
         term = supervised(self.criterion, loop.virtual({})(main.images).logits, main)
-        draws = straight_through(chance_of_draw(self.rate_logits, main.extra["keys"], main.labels))
-        inner = loop.reduce({"inner": replace(term, values=draws * term.values)})
+        inner = loop.reduce({"inner": replace(term, values=self.draws(main) * term.values)})
         ahead = loop.virtual(loop.ahead(loop.slopes(inner)))
         outer = supervised(CrossEntropyLoss(), ahead(meta.images).logits, meta)
         loop.update(loop.reduce({"outer": outer}), "rates")
@@ -78,8 +82,8 @@ class MetaSampled(Objective):
         arxiv="2007.10740",
         formula="stage 2: CE(z + log n, y) on rows of class k in proportion to n_k sigmoid(a_k); a steps down CE(meta; W - lr grad)",
         needs="class counts; a network with a head",
-        defaults="power = 0, Adam with rate 0.01, as many meta images a step as others: CIFAR; presets: init_pow, rate and meta batch of the "
-        "authors' ImageNet-LT and Places-LT; length and rate of stage 2: the recipe's `second`; stage 1 is cross-entropy, as theirs",
+        defaults="power = 0, Adam with rate 0.01, as many meta images a step as others: CIFAR; presets: init_pow, rate and meta batch of "
+        "the authors' ImageNet-LT and Places-LT; length and rate of stage 2: the recipe's `second`; stage 1 is cross-entropy, as theirs",
         departs="the class is drawn first, then its image: their draws in law with `classes` numbers a row instead of `images`, the "
         "straight-through gradient is that of the class's chance; rows are drawn by the rates of their own step, theirs were prefetched "
         "with older ones. The meta images are class-balanced training images, on any data, where their code takes the validation set but "
@@ -109,9 +113,21 @@ class BALMS(Method):
     base: Method = knob(CE(), help="the method that trains the backbone")
 
     def stages(self, about: About) -> Iterable[Stage]:
-        """Yield the base's stages, then the classifier's."""
+        """Yield the base's stages, then the classifier's.
+
+        Raises:
+            Clash: the base leaves no single head.
+        """
+        nets = [Net()]
+
+        def seen(stage: Stage) -> Stage:
+            nets.append(stage.net or nets[-1])
+            return stage
+
+        yield from relay(self.base.stages(about), seen)
+        if nets[-1].branches is not None:
+            raise Clash(f"{self} trains one head anew, and its base leaves branches; choose another base")
         sampler = LearntRateSampler(self.power)
-        yield from self.base.stages(about)
         yield Stage(
             objective=MetaSampled(BalancedSoftmaxLoss(about.counts.real), sampler),
             streams={"main": Stream(sampler=sampler), "meta": Stream(sampler=ClassBalancedSampler(1), batch_share=self.meta_share)},

@@ -84,7 +84,7 @@ class LossWeighted(Objective):
         arxiv="1902.07379",
         formula="L = mean V(l_i) l_i; V steps down CE(meta; theta - lr grad L)",
         needs="class labels; memory for a second derivative",
-        defaults="100 hidden units, Adam with rate 1e-3 and weight decay 1e-4, 10 meta images a class, as many meta images a step as others: "
+        defaults="100 hidden units, Adam with rate 1e-3 and weight decay 1e-4, 10 meta images a class, as many a step as of others: "
         "MW-Net.py of the authors",
         departs="the meta images are training images and are trained on as well, where the authors set them aside: a class of one image "
         "could not give it away, and every method of a comparison trains on the same images. A class with fewer than `per_class` images "

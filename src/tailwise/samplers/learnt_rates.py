@@ -58,7 +58,7 @@ def chance_of_draw(rate_logits: Tensor, keys: Tensor, drawn: Tensor) -> Tensor:
 
 def straight_through(chance: Tensor) -> Tensor:
     """Give ones with the gradient of (B,) chances: what a loss is multiplied by, so that it teaches the rates of what was drawn."""
-    return 1 + chance - chance.detach()
+    return 1 + (chance - chance.detach())  # in this order the ones are exact
 
 
 @dataclass(frozen=True)
