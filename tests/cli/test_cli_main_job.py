@@ -162,7 +162,9 @@ def test_dry_run_says_plan_and_cost_and_computes_nothing(photos, own_place, caps
     words = ["compare", photos, *SMALL, "--methods", "ce,crt", "--seeds", "1", "--dry-run"]
     assert "estimate: " in said(capsys, *words)
     plan = told(capsys, *words)
-    assert {"schema", "out", "steps_alone", "steps_shared", "steps_stored", "seconds", "plans", "warnings", "notes", "left_out"} == set(plan)
+    assert {"schema", "out", "steps_alone", "steps_shared", "steps_stored", "seconds", "plans", "warnings", "notes", "left_out"} == set(
+        plan
+    )
     assert plan["schema"] == "tailwise.plan/1"
     assert plan["seconds"] > 0
     assert told(capsys, "train", photos, *SMALL, "--dry-run")["schema"] == "tailwise.plan/1"
