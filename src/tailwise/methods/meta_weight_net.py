@@ -101,8 +101,8 @@ class MetaWeightNet(Method):
         tailwise train digits --method meta-weight-net
         tailwise compare digits --methods "ce,meta-weight-net(per_class=5),meta-weight-net+drw"
 
-    Without a tail in mind: the weights see losses alone. On few images V learns little; with a meta set of rare classes' only images,
-    the network knows them by heart, and what helps there need not help on new ones.
+    The weights see losses alone, no classes, and in a few hundred steps V has learnt little. Where the meta set has rare classes' only
+    images, the network knows them by heart, and what helps there need not help on new ones.
     """
 
     per_class: int = knob(10, low=1, help="meta images a class, drawn from train")

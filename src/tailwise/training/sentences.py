@@ -38,7 +38,7 @@ def _parts(leg: Leg) -> list[str]:
     beside = {name: stream.sampler for name, stream in stage.streams.items() if name != "main"}
     said += [f"beside them {name} rows" + (f" by {describe(by)}" if by is not None else "") for name, by in beside.items()]
     said += [f"{views} views of each row"] if (views := len(stage.streams["main"].views)) > 1 else []
-    if [entry.pattern for entry in leg.learn] != ["*"]:
+    if "*" not in [entry.pattern for entry in leg.learn]:
         said.append("only " + ", ".join(entry.pattern for entry in leg.learn) + " learn")
     if stage.start.reset:
         said.append("anew: " + ", ".join(stage.start.reset))
