@@ -118,8 +118,8 @@ class ParametricContrast(Objective):
             return Term((weights * values).sum() / weights.sum().clamp_min(torch.finfo(weights.dtype).tiny), divisor="batch")
         return Term(values.mean(), divisor="batch")
 
-    @torch.no_grad()
     def _keys(self, images: Tensor) -> Tensor:
+        """Give the copy's answers; nothing of it learns, so no gradient is kept."""
         blocks: Any = self.copy["net"]
         rows: Tensor = self.copy["projection"](blocks.pool(blocks.body(images)))
         return rows
