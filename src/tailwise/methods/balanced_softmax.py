@@ -17,6 +17,10 @@ from tailwise.method import About, Card, Method, Stage, knob, method
         paper="Ren et al., NeurIPS 2020; Menon et al., ICLR 2021",
         arxiv="2007.10740",
         formula="L = CE(z + tau log pi, y)",
+        why="Plainly trained logits hold the training prior, which favours frequent classes. Here the loss adds that prior itself, so "
+        "the logits need not learn it, and their largest is right under an even prior.",
+        avoid="On rows that are drawn or weighted evenly, or under post-hoc adjustment: the prior would be taken out twice. Where the "
+        "test is as long-tailed as the training, plain cross-entropy is right, or `--test-prior train`.",
         defaults="tau = 1: Ren et al., equation 3, where it has no knob; Menon et al., section 6",
         departs="the prior is that of the rows that the stage shows; Menon et al.'s code adds 1e-12 inside the log, ours does not",
         aliases=("logit-adjustment-loss", "la-loss", "bsce"),

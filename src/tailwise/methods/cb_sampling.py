@@ -17,6 +17,11 @@ from tailwise.samplers.class_balanced import ClassBalancedSampler
         paper="Shen et al., ECCV 2016; Kang et al., ICLR 2020",
         arxiv="1910.09217",
         formula="CE on rows drawn with p_k = 1 / C",
+        why="Every class is shown equally often, so a rare class moves the network as much as a frequent one, and the logits hold an "
+        "even prior.",
+        avoid="Where a class has a handful of images and training is long: the same few are shown again and again and learnt by heart, "
+        "while frequent classes are seen less; then sqrt-sampling, or crt, which balances the head alone. Not under a second correction "
+        "of the prior.",
         defaults="4 images a class in a row: ClassAwareSampler.py of Kang et al.",
         departs="an epoch has as many rows as there are images, where Kang et al.'s trainer stops too; their sampler is n_max C long",
         aliases=("class-balanced-sampling", "class-aware-sampling"),

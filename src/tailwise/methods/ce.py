@@ -14,6 +14,10 @@ from tailwise.method import About, Card, Method, Stage, method
         title="Cross-entropy",
         family="baseline",
         formula="L = -log softmax(z)_y",
+        why="It does not: every image counts alike, so frequent classes decide where the boundaries lie. It learns features from all "
+        "images, and is what every other method starts from and is measured against.",
+        avoid="As an answer where rare classes matter: it gives their images to frequent ones. It is right where the test is as "
+        "long-tailed as the training and only the share of right images counts.",
         needs="nothing",
         aliases=("cross-entropy",),
         status="values",

@@ -17,6 +17,10 @@ from tailwise.modifiers.drw import DRW
         paper="Cao et al., NeurIPS 2019",
         arxiv="1906.07413",
         formula="CE; from `start` on sum w_y CE / sum w_y",
+        why="The network first learns features from all images alike; weights come late, at a small rate, and shift the boundaries "
+        "towards rare classes without disturbing what was learnt.",
+        avoid="With a schedule whose rate does not drop at about `start`: deferring gains little there. Not with a second correction of "
+        "the prior.",
         defaults="start = 0.8, beta = 0.9999: cifar_train.py of the authors",
         status="values",
     )

@@ -20,6 +20,10 @@ HEAD = "net.head.*"
         paper="Kang et al., ICLR 2020",
         arxiv="1910.09217",
         formula="stage 2: CE on class-balanced rows, only the head learns, from fresh weights",
+        why="Features learnt from all images as they come are good; it is the classifier on them that favours frequent classes. "
+        "Training it anew on balanced rows, with the features at rest, moves the boundaries alone.",
+        avoid="Over a base that is balanced already, which leaves little to gain. With classes of one or two images the new head sees "
+        "these over and over; tau-norm or lws has fewer parameters to fit.",
         needs="a network with a head",
         defaults="4 images a class in a row: ClassAwareSampler.py of the authors; length and rate of stage 2: the recipe's `second`",
         departs="the resting backbone is in eval mode; in the authors' code its BatchNorm statistics drift (frozen_norm=train gives that)",

@@ -16,6 +16,10 @@ from tailwise.method import About, Card, Method, Stage, knob, method
         paper="Lin et al., ICCV 2017",
         arxiv="1708.02002",
         formula="L = -(1 - p)^gamma log p, p = softmax(z)_y",
+        why="It weighs rows by how wrong they are, and rows of rare classes often are. Of class counts it knows nothing, so it helps "
+        "the tail only as far as its rows are the hard ones.",
+        avoid="As the only remedy for a long tail: in our tables it moves nothing clear of noise to the few. With noisy labels, whose "
+        "rows are hard because they are wrong.",
         needs="nothing",
         defaults="gamma = 2: Lin et al., section 3.2, and LADE's code; LDAM-DRW's code has 1",
         departs="the softmax form of long-tailed classification, without alpha; the paper's is a sigmoid a class, for detectors",

@@ -19,6 +19,10 @@ from tailwise.posthoc.logit_adjustment import LogitAdjustment
         paper="Menon et al., ICLR 2021",
         arxiv="2007.07314",
         formula="argmax_k z_k - tau log pi_k",
+        why="Plainly trained logits hold the log prior of the training rows; taking it off after training favours rare classes exactly "
+        "as much as the counts disfavoured them, and costs nothing.",
+        avoid="Over a base that corrects the prior already: it would be taken out twice, and the plan warns. Where the network knows "
+        "its training rows by heart, logits are no log-probabilities and tau = 1 may be off: tau=val chooses it.",
         needs="class counts; a trained network",
         defaults="tau = 1: section 4.2; tau=val chooses it on the validation split",
         cost="none beyond its base",

@@ -16,6 +16,10 @@ from tailwise.method import About, Card, Method, Net, Stage, knob, method
         paper="Cao et al., NeurIPS 2019",
         arxiv="1906.07413",
         formula="L = CE(s (u - m_y [k = y]), y), m_k = m_max (n_min / n_k)^(1/4)",
+        why="The fewer images a class has, the less they say where it ends: its boundary is kept further from them, by a margin that a "
+        "bound on the balanced error makes proportional to n^(-1/4).",
+        avoid="Alone it leaves the prior in the logits and lifts the tail little: ldam-drw is the method. On frozen features, 0.5 is "
+        "too large a margin. Its normalised head suits no tau-norm and no lws.",
         needs="class counts; a normalised head",
         defaults="m_max = 0.5, s = 30: cifar_train.py of the authors, for networks trained from scratch; a head on frozen features cannot "
         "move them apart, and wants less (TrashNet, macro accuracy: 74.8 with 0.5, 78.7 with 0.01, cross-entropy 77.6)",

@@ -17,6 +17,10 @@ from tailwise.modifiers.drw import DRW
         paper="Cao et al., NeurIPS 2019",
         arxiv="1906.07413",
         formula="LDAM; from `start` on sum w_y LDAM / sum w_y",
+        why="Margins keep boundaries away from rare classes while features are learnt; late weights then move the boundaries towards "
+        "frequent ones.",
+        avoid="On frozen features with its default margin, which is meant for networks that can move them apart. Under la, tau-norm or "
+        "lws: the prior is corrected already, and its head is normalised.",
         needs="class counts; a normalised head",
         defaults="m_max = 0.5, s = 30, start = 0.8, beta = 0.9999: cifar_train.py of the authors",
         presets={

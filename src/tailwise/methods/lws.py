@@ -22,6 +22,10 @@ SCALE = "net.head.scale"
         paper="Kang et al., ICLR 2020",
         arxiv="1910.09217",
         formula="stage 2: CE of s_k (w_k h + b_k) on class-balanced rows, only s learns, from 1",
+        why="The lengths of a linear head's rows grow with the counts, and so do its logits. One scale a class, learnt on balanced "
+        "rows, evens them out, and is too little to be learnt by heart.",
+        avoid="Where a rare class's row points the wrong way, which a scale cannot turn: crt can. Over a base that is balanced already, "
+        "or a head that is not linear.",
         needs="a linear head",
         defaults="4 images a class in a row: ClassAwareSampler.py of the authors; length and rate of stage 2: the recipe's `second`",
         departs="none of the formula: the bias is scaled too and weight decay draws s to 0, as in the authors' code, where the paper "

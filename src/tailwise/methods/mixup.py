@@ -17,6 +17,10 @@ from tailwise.modifiers.mixup import WithMixup
         paper="Zhang et al., ICLR 2018; for long tails Zhong et al. (MiSLAS), CVPR 2021",
         arxiv="1710.09412",
         formula="x = lam x_i + (1 - lam) x_j; L = lam CE(y_i) + (1 - lam) CE(y_j); lam ~ Beta(alpha, alpha)",
+        why="It does not look at class counts: rows between rows smooth the boundaries and lower the confidence that networks have in "
+        "few images. Methods for long tails build on the features that it gives, MiSLAS for one.",
+        avoid="As the only remedy for a long tail, which it leaves where it is. In short trainings, or where nothing overfits: it slows "
+        "the fit.",
         needs="nothing",
         defaults="alpha = 1: Zhang et al. and MiSLAS on CIFAR; imagenet-lt, places-lt, inaturalist: 0.2, MiSLAS",
         departs="none: one lam a batch, partners by a permutation of it, as in Zhang et al.'s code",

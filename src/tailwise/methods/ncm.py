@@ -18,6 +18,10 @@ from tailwise.posthoc.nearest_mean import NearestMean
         paper="Kang et al., ICLR 2020",
         arxiv="1910.09217",
         formula="argmax_k cos(h, m_k), m_k the mean feature of class k; with metric=euclidean argmin_k ||h - m_k||",
+        why="A class is the mean of its features, one point however many images it has: no length and no bias that could grow with the "
+        "counts.",
+        avoid="Where a class has an image or two, whose mean says little, or has several modes. Where scores are to be probabilities. "
+        "Where the head matters: it costs frequent classes more than other methods do.",
         needs="features",
         defaults="cosine: section 4, where it is named for evening out the lengths of frequent classes' weights",
         departs="a true cosine, their code divides the dot product by the width; means are of features as they are, their code can also "

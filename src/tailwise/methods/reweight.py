@@ -18,6 +18,9 @@ from tailwise.method import About, Card, Method, Stage, knob, method
         paper="Japkowicz and Stephen, Intelligent Data Analysis 2002; Zhang et al. (DisAlign), CVPR 2021; Zhang et al., TPAMI 2023",
         arxiv="2103.16370",
         formula="L = sum w_y CE / sum w_y, w_k = (1 / n_k)^power; with rule=log w_k = 1 + log(n_max / n_k)",
+        why="With power = 1 every class has the same weight in the loss, however few its images; smaller powers go part of the way.",
+        avoid="Where the ratio is extreme, a rare image outweighs hundreds of others from the first step on: gradients are noisy and "
+        "the head pays; take a smaller power, or defer the weights with +drw. Not with a second correction of the prior.",
         defaults="power = 1, inverse, over the sum of weights: cost-sensitive CE of BagofTricks-LT; "
         "imagenet-lt: rho = 1.2 of DisAlign's generalised re-weighting; weighted-softmax: the survey's code",
         departs="weights sum to the number of classes whatever the rule, which only divisor=rows can tell; an empty class weighs 0",

@@ -17,6 +17,10 @@ from tailwise.samplers.power import PowerSampler
         paper="Kang et al., ICLR 2020",
         arxiv="1910.09217",
         formula="CE on rows drawn with p_k = n_k^q / sum_j n_j^q, q = 1/2",
+        why="Halfway between showing images alike and showing classes alike: rare classes come more often, and their images are "
+        "repeated less than under class-balanced sampling.",
+        avoid="As the only remedy for an extreme tail: half of the log prior is left in the logits, which la takes off "
+        "(`la(base=sqrt-sampling)`).",
         defaults="q = 1/2: section 3, equation 1",
         departs="none: classes drawn independently, images in their class's own cycles, as in ClassPrioritySampler.py of the authors",
         aliases=("square-root-sampling",),

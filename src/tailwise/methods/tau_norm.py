@@ -18,6 +18,10 @@ from tailwise.posthoc.tau_norm import TauNorm
         paper="Kang et al., ICLR 2020",
         arxiv="1910.09217",
         formula="z_k = h w_k / ||w_k||^tau",
+        why="The lengths of a linear head's rows grow with the counts, and so do its logits. Dividing each row by a power of its length "
+        "evens them out after training, at no cost.",
+        avoid="On a head that is not linear, or was trained on an even prior, whose rows are of like length. Without a validation "
+        "split, tau is the published one of another data set.",
         needs="a linear head; a validation split to choose tau",
         defaults="tau chosen on validation over 0, 0.1, ..., 2 as in their code; 0.7, their ImageNet-LT value, without a validation split",
         departs="none; the bias is dropped as in their code",
