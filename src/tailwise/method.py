@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeVar
@@ -27,6 +28,15 @@ Family = Literal[
     "optimisation",
 ]
 """The families of the survey *Deep Long-Tailed Learning* (Zhang et al., TPAMI 2023), with two for what it takes as given."""
+
+SURVEY: dict[str, tuple[str, ...]] = {
+    "baseline": ("baseline",),
+    "class re-balancing": ("re-sampling", "class-sensitive", "logit adjustment"),
+    "information augmentation": ("information augmentation",),
+    "module improvement": ("representation", "classifier design", "decoupled", "ensemble"),
+    "optimisation": ("optimisation",),
+}
+"""The survey's three branches, with their families in its order, between what comes before and after them."""
 
 Status = Literal["formula", "values", "panel", "reproduced"]
 
@@ -70,6 +80,21 @@ class Card:
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     status: Status = "formula"
     prior_twice: str = ""
+
+    @property
+    def year(self) -> int | None:
+        """The year of the first paper; None for what has none."""
+        return year_of(self.paper)
+
+
+def year_of(paper: str) -> int | None:
+    """Give the first year that a reference names.
+
+    >>> year_of("Ren et al., NeurIPS 2020; Menon et al., ICLR 2021"), year_of("")
+    (2020, None)
+    """
+    found = re.search(r"\b(?:19|20)\d\d\b", paper)
+    return int(found[0]) if found else None
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from typing import Any
 
 from tailwise.errors import BadData, BadValue, Clash, TailwiseError, UnknownName
 from tailwise.knobs import display_name, with_knobs
-from tailwise.method import Method, Modifier
+from tailwise.method import Card, Method, Modifier, year_of
 from tailwise.specification import PACKAGE
 
 ENTRY_POINTS = "tailwise.methods"
@@ -38,6 +38,10 @@ class Entry:
         module: dotted name of the module that defines it.
         title: of the card.
         family: of the card.
+        paper: of the card.
+        arxiv: of the card.
+        year: of the first paper, or None.
+        status: of the card.
         aliases: of the card.
         presets: names of the card's presets.
     """
@@ -46,6 +50,10 @@ class Entry:
     module: str
     title: str = ""
     family: str = ""
+    paper: str = ""
+    arxiv: str = ""
+    year: int | None = None
+    status: str = ""
     aliases: tuple[str, ...] = ()
     presets: tuple[str, ...] = ()
 
@@ -74,11 +82,13 @@ def _read_entry(name: str, module: str, source: str) -> Entry:
             said = {k.arg: k.value for k in node.keywords if k.arg}
             presets = said.get("presets")
             keys = [k.value for k in presets.keys if isinstance(k, ast.Constant)] if isinstance(presets, ast.Dict) else []
+            words = {field: str(_literal(said.get(field), "")) for field in ("title", "family", "paper", "arxiv")}
             return Entry(
                 name,
                 module,
-                title=_literal(said.get("title"), ""),
-                family=_literal(said.get("family"), ""),
+                **words,
+                year=year_of(words["paper"]),
+                status=_literal(said.get("status"), Card.status) if node.func.id == "Card" else "",
                 aliases=tuple(_literal(said.get("aliases"), ())),
                 presets=tuple(str(k) for k in keys),
             )

@@ -193,8 +193,12 @@ def test_card_is_complete_and_found_without_importing(kind, name):
     assert entry.family == card.family
     assert entry.aliases == tuple(card.aliases)
     assert set(entry.presets) == set(card.presets)
+    assert (entry.paper, entry.arxiv, entry.year, entry.status) == (card.paper, card.arxiv, card.year, card.status)
     assert card.formula
     assert card.cost
+    if kind == "method":
+        assert card.why, "say why it helps the tail"
+        assert card.avoid, "say when not to use it"
     assert card.paper or card.family == "baseline"
     assert made.__doc__
     for knob, (_, field) in knobs(made).items():

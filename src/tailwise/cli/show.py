@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import Any
 
 from tailwise.errors import UnknownName
@@ -12,7 +13,7 @@ NETWORKS = ("resnet8", "resnet20", "resnet32", "resnet44", "resnet56", "resnet20
 
 
 def show(name: str, /, *, json: bool = False) -> None:
-    """Show one card: a method's formula, source and knobs; a recipe's values and where they come from; a network's blocks.
+    """Show one card: a method's plan, formula, source and knobs; a recipe's values and where they come from; a network's blocks.
 
     Parameters
     ----------
@@ -78,7 +79,21 @@ def _describe_card(kind: str, name: str, made: Any) -> dict[str, Any]:
         for knob_name, (_, field) in knobs(made).items()
     ]
     about = (made.__doc__ or "").strip().splitlines()[0]
-    return {"kind": kind, "name": name, "about": about, **_plain_card(made.card), "knobs": listed}
+    card = {**_plain_card(made.card), "year": made.card.year, "file": _file(made), "plan": _plan(kind, made)}
+    return {"kind": kind, "name": name, "about": about, **card, "knobs": listed}
+
+
+def _file(made: Any) -> str:
+    """Give the file that a card stands in."""
+    return str(made.catalogue_file or sys.modules[made.__module__].__file__)
+
+
+def _plan(kind: str, made: Any) -> list[str]:
+    """Plan a method, or cross-entropy under a modifier, on a set that everybody knows; what another package gets wrong is said."""
+    from tailwise.registry import Row, load
+    from tailwise.study.typical import typical_plan
+
+    return list(typical_plan(Row(made()) if kind == "method" else Row(load("method", "ce")(), (made(),))))
 
 
 def _plain(value: Any) -> Any:
@@ -125,8 +140,8 @@ def _print(found: dict[str, Any]) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
     for key, value in found.items():
-        if key not in ("knobs", "values") and value not in ("", [], {}, None):
-            table.add_row(key, Text(_said(value)))
+        if key not in ("knobs", "plan", "values") and value not in ("", [], {}, None):
+            table.add_row(key, Text(str(value) if key == "year" else _said(value)))
     console.print(table)
     listed = found.get("knobs") or found.get("values") or []
     if listed:
@@ -137,5 +152,12 @@ def _print(found: dict[str, Any]) -> None:
         for entry in listed:
             inner.add_row(*(Text("" if v is None else str(v)) for v in entry.values()))
         console.print(inner)
+    if found.get("plan"):
+        from tailwise.study.typical import TRAINED_ON
+
+        over = "" if found["kind"] == "method" else " over ce"
+        say(f"\nplan{over} on {TRAINED_ON}:")
+        for sentence in found["plan"]:
+            say(f"  {sentence}")
     if found["kind"] == "method":
         say(f"\nuse: tailwise train DATA --method {found['name']}")
