@@ -136,6 +136,16 @@ class Net:
     branches: Any = None
     weights: Any = None
 
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Patterns of the tensors of its heads: of the one head, or of those of the branches."""
+        return ("net.head.*",) if self.branches is None else tuple(self.branches.heads)
+
+    @property
+    def has_one_head(self) -> bool:
+        """Whether one head gives the logits, and not one a branch."""
+        return self.heads == ("net.head.*",)
+
 
 @dataclass(frozen=True)
 class Stream:
@@ -296,6 +306,22 @@ def relay(stages: Iterable[Stage], change: Callable[[Stage], Stage] = lambda sta
     made, result = iter(stages), None
     while (stage := advance(made, result)) is not None:
         result = yield change(stage)
+
+
+def leaving(stages: Iterable[Stage]) -> Generator[Stage, Any, Net]:
+    """Yield stages as they are, and return the network that they leave: `net = yield from leaving(self.base.stages(about))`.
+
+    Args:
+        stages: a method's, to which more are added; one that names no network keeps the one before, at first the run's.
+    """
+    nets = [Net()]
+
+    def seen(stage: Stage) -> Stage:
+        nets.append(stage.net or nets[-1])
+        return stage
+
+    yield from relay(stages, seen)
+    return nets[-1]
 
 
 def known_stages(stages: Iterable[Stage], who: str) -> list[Stage]:

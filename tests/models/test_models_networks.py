@@ -1,6 +1,7 @@
 """Networks: the field's sizes, slices that compose, shortcuts against a loop, heads, branches."""
 
 import math
+from fnmatch import fnmatchcase
 
 import pytest
 import torch
@@ -290,9 +291,36 @@ def test_one_branch_is_the_plain_chain():
     torch.testing.assert_close(branched(x).logits[:, 0], plain(x).logits)
 
 
-def test_branches_leave_a_trunk():
+@pytest.mark.reference
+def test_one_head_over_branches_is_the_sum_of_a_piece_for_each():
+    net, x = make(branches=Branches(3, 1, joined=True)), images()
+    out = net(x)
+    maps = net.body(x)
+    pieces = [net.branch(k, maps) @ net.head.weight[:, 64 * k : 64 * (k + 1)].T for k in range(3)]
+    assert out.features.shape == (4, 3 * 64)
+    assert net.width == 3 * 64
+    torch.testing.assert_close(out.logits, sum(pieces) + net.head.bias)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_one_head_over_branches_is_any_head(head):
+    assert make(branches=Branches(2, 1, joined=True), head=head).head.weight.shape == (5, 128)
+
+
+@pytest.mark.parametrize("branches", [None, Branches(2, 1), Branches(3, 1, joined=True)])
+def test_a_description_names_the_tensors_of_its_heads(branches):
+    described = Net(branches=branches)
+    made = make(branches=branches)
+    named = {n for n in made.state_dict() if any(fnmatchcase(f"net.{n}", head) for head in described.heads)}
+    heads = [made.head] if described.has_one_head else [branch.head for branch in made.branches]
+    places = {p.data_ptr() for head in heads for p in head.parameters()}
+    assert named == {n for n, tensor in made.state_dict().items() if tensor.data_ptr() in places}
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_branches_leave_a_trunk(joined):
     with pytest.raises(BadData, match="leave no trunk"):
-        make(branches=Branches(2, 4))
+        make(branches=Branches(2, 4, joined))
 
 
 @pytest.mark.parametrize(("count", "blocks"), [(0, 1), (2, 0)])

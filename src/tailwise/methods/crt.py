@@ -6,11 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tailwise.losses.cross_entropy import CrossEntropyLoss
-from tailwise.method import About, Card, Learn, Method, Stage, Start, Stream, knob, method
+from tailwise.method import About, Card, Learn, Method, Stage, Start, Stream, knob, leaving, method
 from tailwise.methods.ce import CE
 from tailwise.samplers.class_balanced import ClassBalancedSampler
-
-HEAD = "net.head.*"
 
 
 @method(
@@ -24,7 +22,7 @@ HEAD = "net.head.*"
         "Training it anew on balanced rows, with the features at rest, moves the boundaries alone.",
         avoid="Over a base that is balanced already, which leaves little to gain. With classes of one or two images the new head sees "
         "these over and over; tau-norm or lws has fewer parameters to fit.",
-        needs="a network with a head",
+        needs="a network with a head, or a head a branch: these are re-trained together, on the mean of their logits",
         defaults="4 images a class in a row: ClassAwareSampler.py of the authors; length and rate of stage 2: the recipe's `second`",
         departs="the resting backbone is in eval mode; in the authors' code its BatchNorm statistics drift (frozen_norm=train gives that)",
         cost="1 forward; in stage 2 without backward through the backbone",
@@ -41,12 +39,12 @@ class CRT(Method):
 
     def stages(self, about: About) -> Iterable[Stage]:
         """Yield the base's stages, then the re-training."""
-        yield from self.base.stages(about)
+        net = yield from leaving(self.base.stages(about))
         yield Stage(
             criterion=CrossEntropyLoss(),
             streams={"main": Stream(sampler=ClassBalancedSampler(self.per_class))},
-            learn=(Learn(HEAD),),
+            learn=tuple(map(Learn, net.heads)),
             recipe="second",
-            start=Start(clock="restart", reset=(HEAD,)),
+            start=Start(clock="restart", reset=net.heads),
             name="classifier re-training",
         )

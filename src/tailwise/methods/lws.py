@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from tailwise.errors import Clash
 from tailwise.losses.cross_entropy import CrossEntropyLoss
-from tailwise.method import About, Card, Learn, Method, Net, Stage, Start, Stream, knob, method, relay
+from tailwise.method import About, Card, Learn, Method, Net, Stage, Start, Stream, knob, leaving, method
 from tailwise.methods.ce import CE
 from tailwise.models.heads import LinearHead, ScaledLinearHead
 from tailwise.samplers.class_balanced import ClassBalancedSampler
@@ -48,16 +48,10 @@ class LWS(Method):
         Raises:
             Clash: the base leaves no single linear head.
         """
-        nets = [Net()]
-
-        def seen(stage: Stage) -> Stage:
-            nets.append(stage.net or nets[-1])
-            return stage
-
-        yield from relay(self.base.stages(about), seen)
+        net = yield from leaving(self.base.stages(about))
         yield Stage(
             criterion=CrossEntropyLoss(),
-            net=_scaled(nets[-1], self),
+            net=scaled(net, self),
             streams={"main": Stream(sampler=ClassBalancedSampler(self.per_class))},
             learn=(Learn(SCALE),),
             recipe="second",
@@ -66,9 +60,14 @@ class LWS(Method):
         )
 
 
-def _scaled(net: Net, method: Method) -> Net:
-    """Give the base's network with a scale a class."""
-    if net.head not in (None, "linear", LinearHead()) or net.branches is not None:
+def scaled(net: Net, method: Method) -> Net:
+    """Give the base's network with a scale a class.
+
+    Raises:
+        Clash: it has no single linear head.
+    """
+    if net.head not in (None, "linear", LinearHead()) or not net.has_one_head:
         left = net.head if isinstance(net.head, str) else type(net.head).__name__
-        raise Clash(f"{method} scales one linear head, and its base leaves {'branches' if net.branches else left}; choose another base")
+        left = left if net.has_one_head else "a head a branch"
+        raise Clash(f"{method} scales one linear head, and its base leaves {left}; choose another base")
     return replace(net, head=ScaledLinearHead())

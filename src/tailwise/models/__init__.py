@@ -5,7 +5,7 @@ values of our own networks are drawn (`training`). May import torch, torchvision
 """
 
 from tailwise.models.build import build, check_takes, resolve
-from tailwise.models.chain import Blocks, Branched, Branches, Chain
+from tailwise.models.chain import Blocks, Branched, Branches, Chain, Joined
 from tailwise.models.describe import describe
 from tailwise.models.frozen import FrozenBody, empty_body, frozen_body
 from tailwise.models.heads import HEADS, CosineHead, LinearHead, NormalisedHead, ScaledLinearHead
@@ -23,6 +23,7 @@ __all__ = [
     "Chain",
     "CosineHead",
     "FrozenBody",
+    "Joined",
     "LinearHead",
     "NormalisedHead",
     "Preprocessing",

@@ -11,7 +11,7 @@ from torch import nn
 
 from tailwise.errors import BadData, UnknownName
 from tailwise.method import Net
-from tailwise.models.chain import Branched, Chain
+from tailwise.models.chain import Blocks, Branched, Chain, Joined
 from tailwise.models.heads import HEADS
 from tailwise.models.names import find_weights, parse
 from tailwise.models.networks import NETWORKS, Body, Network, find_network
@@ -38,7 +38,7 @@ def resolve(net: Net, backbone: str) -> Net:
     return replace(net, head=head)
 
 
-def build(net: Net, shape: tuple[int, ...], classes: int) -> Chain | Branched:
+def build(net: Net, shape: tuple[int, ...], classes: int) -> Chain | Branched | Joined:
     """Build a network from a resolved description.
 
     The body of a timm model has its values, pre-trained or drawn here from torch's generator; those of heads and of our own
@@ -62,6 +62,9 @@ def build(net: Net, shape: tuple[int, ...], classes: int) -> Chain | Branched:
     if cut < 1:
         raise BadData(f"{net.branches.blocks} blocks a branch leave no trunk of {net.backbone!r}, which has {len(names)} blocks")
     trunk = OrderedDict((name, bodies[0][0][name]) for name in names[:cut])
+    if net.branches.joined:
+        parts = [Blocks({name: blocks[name] for name in names[cut:]}, pool, width) for blocks, pool, width in bodies]
+        return Joined(trunk, parts, head.build(sum(part.width for part in parts), classes))
     twins = [Chain({name: blocks[name] for name in names[cut:]}, pool, head.build(width, classes), width) for blocks, pool, width in bodies]
     return Branched(trunk, twins)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -80,19 +81,26 @@ class Chain(Blocks):
 
 @dataclass(frozen=True)
 class Branches:
-    """Twins of the last blocks, each with pooling and a head of its own: branches, experts.
+    """Twins of the last blocks, each with pooling and a head of its own: branches, experts. Or with one head over all of them.
 
     Args:
         count: number of branches.
         blocks: how many of the last blocks every branch has for itself.
+        joined: whether one head sees the branches' features side by side.
     """
 
     count: int = 2
     blocks: int = 1
+    joined: bool = False
 
     def __post_init__(self) -> None:
         if self.count < 1 or self.blocks < 1:
             raise BadValue(f"branches need a count and a number of blocks from 1, got {self.count} and {self.blocks}")
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Patterns of the tensors of their heads."""
+        return ("net.head.*",) if self.joined else tuple(f"net.branches.{k}.head.*" for k in range(self.count))
 
 
 class Branched(nn.Module):
@@ -124,3 +132,37 @@ class Branched(nn.Module):
         maps = self.body(images)
         outs = [branch(maps) for branch in self.branches]
         return Out(torch.stack([o.logits for o in outs], 1), torch.stack([o.features for o in outs], 1))
+
+
+class Joined(nn.Module):
+    """A trunk, branches without heads, and one head over their features side by side: logits (B, C), features (B, branches x width).
+
+    Args:
+        trunk: name -> module, in order.
+        branches: blocks that go on from the trunk's maps.
+        head: turns the joined features into (B, classes) logits.
+    """
+
+    def __init__(self, trunk: Mapping[str, nn.Module], branches: Sequence[Blocks], head: nn.Module) -> None:
+        super().__init__()
+        self.trunk = nn.ModuleDict(dict(trunk))
+        self.branches = nn.ModuleList(branches)
+        self.head = head
+        self.width = sum(branch.width for branch in branches)
+
+    def body(self, x: Tensor) -> Tensor:
+        """Run the trunk."""
+        for block in self.trunk.values():
+            x = block(x)
+        return x
+
+    def branch(self, which: int, maps: Tensor) -> Tensor:
+        """Give the features (B, width) of one branch on the trunk's maps."""
+        branch: Any = self.branches[which]
+        return branch.pool(branch.body(maps))
+
+    def forward(self, images: Tensor) -> Out:
+        """Run the trunk once and all branches, and the head on their features as they are."""
+        maps = self.body(images)
+        features = torch.cat([self.branch(k, maps) for k in range(len(self.branches))], 1)
+        return Out(self.head(features), features)

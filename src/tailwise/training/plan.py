@@ -218,8 +218,9 @@ def fill_posthoc(method: Any, about: About, last: Leg) -> Any:
     base = getattr(method, "base", None)
     if base is not None and base.posthoc(about) is not None:
         raise Clash(f"{method} would leave out what {base} does to predictions after training; choose a base that ends with its training")
-    if getattr(part, "needs_linear_head", False) and (not isinstance(last.net.head, LinearHead) or last.net.branches is not None):
-        raise Clash(f"{method} needs one linear head, and its base leaves {describe(last.net.head)}; choose another base")
+    if getattr(part, "needs_linear_head", False) and (not isinstance(last.net.head, LinearHead) or not last.net.has_one_head):
+        left = describe(last.net.head) if last.net.has_one_head else "a head a branch"
+        raise Clash(f"{method} needs one linear head, and its base leaves {left}; choose another base")
     return None if part is None else fill_shown(part, last.shown)
 
 
@@ -283,6 +284,7 @@ def resolve_stage(root: Root, stage: Stage, recipe: Recipe, first: bool) -> tupl
         streams={name: fill_shown(stream, shown) for name, stream in stage.streams.items()},
         mixing=fill_shown(stage.mixing, shown),
     )
+    _check_network(resolved, root)
     _check_objective(objective, resolved, recipe)
     return resolved, _epoch_rows(root, main, recipe), shown
 
@@ -298,6 +300,19 @@ def _epoch_rows(root: Root, main: Stream, recipe: Recipe) -> int:
     if main.sampler is None:
         return len(rows)
     return len(main.sampler.rows(rows.labels, generator(root.seed, "order", "main", 0, 0), 0, recipe.epochs))
+
+
+def _check_network(stage: Stage, root: Root) -> None:
+    """Refuse a network that branches where there is nothing to branch.
+
+    Raises:
+        Clash: feature vectors, which pass no blocks.
+    """
+    if stage.net is not None and stage.net.branches is not None and len(root.splits.shape) == 1:
+        raise Clash(
+            f"stage {stage.name or 'train'!r} splits the last blocks of a network into branches, and feature vectors pass no blocks; "
+            "give images to a recipe that trains a network, or another method"
+        )
 
 
 def _check_objective(objective: Objective, stage: Stage, recipe: Recipe) -> None:

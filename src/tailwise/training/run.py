@@ -15,7 +15,7 @@ from tailwise import processes
 from tailwise.errors import BadData, BadValue, Stopped
 from tailwise.evaluation import Predictions, SplitPredictions, macro_accuracy, micro_accuracy
 from tailwise.method import Best, advance
-from tailwise.models.chain import Chain
+from tailwise.models.chain import Chain, Joined
 from tailwise.models.heads import linear_weights
 from tailwise.pixels import Rows
 from tailwise.specification import key_of, room_digest
@@ -129,7 +129,7 @@ class Outcome:
 
     def _linear_head(self) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
         net: Any = self.predictor
-        found = linear_weights(net.head) if isinstance(net, Chain) else None
+        found = linear_weights(net.head) if isinstance(net, Chain | Joined) else None
         return (None, None) if found is None else (_numpy(found[0]), _numpy(found[1]))
 
 
