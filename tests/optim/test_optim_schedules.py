@@ -30,6 +30,21 @@ def test_steps_are_the_published_schedule_in_every_epoch():
         assert 0.1 * LDAM_DRW.factor(epoch, 200) == pytest.approx(published_rate(epoch), rel=1e-12), epoch
 
 
+@pytest.mark.reference
+def test_a_warm_up_from_a_third_is_bbns():
+    """WarmupMultiStepLR of their code: lr (1/3 + 2/3 e/5) for e < 5, x0.01 from 120 on and once more from 160 on."""
+    bbn = Steps(5, (0.6, 0.8), (0.01, 0.0001), first=1 / 3)
+    for epoch in range(200):
+        expected = 1 / 3 * (1 - epoch / 5) + epoch / 5 if epoch < 5 else 0.01 ** ((epoch >= 120) + (epoch >= 160))
+        assert bbn.factor(epoch, 200) == pytest.approx(expected, rel=1e-12), epoch
+
+
+@pytest.mark.parametrize(("warmup", "first"), [(0, 0.5), (5, 0.0), (5, 1.5), (5, -1.0)])
+def test_a_beginning_that_is_none_is_refused(warmup, first):
+    with pytest.raises(BadValue, match="warm-up of at least one epoch begins at a factor in"):
+        Steps(warmup, first=first)
+
+
 @pytest.mark.parametrize(("epochs", "first"), [(200, 160), (40, 32), (30, 24), (10, 8), (7, 5), (100, 80)])
 def test_a_drop_begins_at_its_share(epochs, first):
     factors = [Steps(0, (0.8,), (0.1,)).factor(epoch, epochs) for epoch in range(epochs)]
