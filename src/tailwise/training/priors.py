@@ -63,6 +63,7 @@ class Combination:
 COMBINATIONS = (
     Combination("LDAMLoss", "LogitAdjustment", "margins that grow as a class shrinks favour rare classes already, the shift adds to that"),
     Combination("MetaSampled", "LogitAdjustment", "balanced softmax on learnt rates has taken the class prior out of the logits already"),
+    Combination("CumulativeLearning", "LogitAdjustment", "reversed rows favour rare classes already, the shift adds to that"),
     Combination(EVEN, "TauNorm", "a head that was trained on an even prior has rows of like length, so there is little to even out"),
 )
 """The rows of the table of unwise combinations that are about something else than priors, as far as there are parts for them."""
