@@ -10,6 +10,7 @@ from tailwise.samplers.class_balanced import ClassBalancedSampler
 from tailwise.samplers.epochs import EpochSampler
 from tailwise.samplers.learnt_rates import LearntRateSampler, chance_of_draw, first_rate_logits, straight_through
 from tailwise.samplers.power import PowerSampler, class_probabilities
+from tailwise.samplers.reversed import ReversedSampler
 
 __all__ = [
     "BalancedSubsetSampler",
@@ -17,6 +18,7 @@ __all__ = [
     "EpochSampler",
     "LearntRateSampler",
     "PowerSampler",
+    "ReversedSampler",
     "chance_of_draw",
     "class_probabilities",
     "first_rate_logits",
