@@ -48,6 +48,10 @@ HELD: dict[tuple[str, str], list[str]] = {
     ("focal, detached vs not", "any g"): [
         "losses/test_losses_focal.py::test_detached_or_not_is_one_value_and_one_gradient_without_focusing_only"
     ],
+    ("label-aware smoothing", "head=tail=e; e=0"): [
+        "losses/test_losses_label_aware_smoothing.py::test_equal_shares_are_uniform_smoothing",
+        "losses/test_losses_label_aware_smoothing.py::test_no_smoothing_is_cross_entropy_to_the_bit",
+    ],
     ("LDAM", "max_m=0; uniform counts"): [
         "losses/test_losses_limits.py::test_no_margin_is_scaled_cross_entropy",
         "losses/test_losses_limits.py::test_margins_of_even_counts_are_one_margin",
@@ -108,7 +112,6 @@ LACKING: dict[str, list[str]] = {
     "effective-number sampling": ["effective_number_sampling", "drs"],
     "focal sigmoid, CB-focal": ["focal_sigmoid", "sigmoid_focal", "class_balanced_focal", "cb_focal", "cb_bce"],
     "CB-focal": ["class_balanced_focal", "cb_focal"],
-    "label-aware smoothing": ["label_aware_smoothing", "mislas", "label_smoothing"],
     "GCL": ["gcl"],
     "CosFace": ["cosface"],
     "RoBal": ["robal"],

@@ -9,6 +9,7 @@ from tailwise.losses.class_weighted import ClassWeighted, WeightedByClass, effec
 from tailwise.losses.cross_entropy import CrossEntropyLoss
 from tailwise.losses.focal import FocalLoss, focal_factor
 from tailwise.losses.frequency_weighted import FrequencyWeighted, frequency_weights
+from tailwise.losses.label_aware_smoothing import LabelAwareSmoothingLoss, label_smoothing_factors
 from tailwise.losses.ldam import LDAMLoss
 from tailwise.losses.paco import paco_losses
 
@@ -19,9 +20,11 @@ __all__ = [
     "FocalLoss",
     "FrequencyWeighted",
     "LDAMLoss",
+    "LabelAwareSmoothingLoss",
     "WeightedByClass",
     "effective_number_weights",
     "focal_factor",
     "frequency_weights",
+    "label_smoothing_factors",
     "paco_losses",
 ]
