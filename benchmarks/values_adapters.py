@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, linear, normalize
 
+import values_bbn
+import values_mislas
 from tailwise.counts import ClassCounts
 from tailwise.groups import make_groups
 from tailwise.losses import (
@@ -85,6 +87,8 @@ CRITERIA: dict[str, Callable[[Values, Values], Criterion | None]] = {
     "ldam_drw": lambda params, inputs: ClassWeighted(
         LDAMLoss(inputs["counts"], params["max_m"], params["s"]), inputs["counts"], params["beta"]
     ),
+    "label_aware_smoothing": lambda params, inputs: values_mislas.over_all(params, inputs["counts"]),
+    "label_smoothing_ce": values_mislas.uniform,
     "robal": lambda params, inputs: None if params["tau_b"] or params["tau_m"] else _cosface(params["m"], params["s"], inputs),
 }
 """Method -> the criterion that gives its loss on `logits` and `targets`."""
@@ -140,16 +144,6 @@ def _progressive(params: Values, inputs: Values) -> Computed | None:
     """Its first epoch is instance-balanced and its last class-balanced; what is between is no part of ours."""
     powers = {0: 1.0, params["epochs"] - 1: 0.0}
     return _power(powers[params["epoch"]])(params, inputs) if params["epoch"] in powers else None
-
-
-def _reversed(params: Values, inputs: Values) -> Computed:
-    chances = class_probabilities(inputs["counts"], -1.0)
-    return {
-        "class_probabilities": chances,
-        "weights": chances / chances.min(),
-        "sum": 1 / chances.min(),
-        "classes": np.searchsorted(np.cumsum(chances), inputs["uniforms"]),
-    }
 
 
 def _class_aware(params: Values, inputs: Values) -> Computed:
@@ -247,15 +241,9 @@ def _lws(params: Values, inputs: Values) -> Computed:
     return made | {"logits_after": head(first).detach()}
 
 
-def _cosine_rates(*peaks: Callable[[Values], float]) -> Entry:
-    """Give the rates of all epochs, one column a group where there are several; the schedule steps once an epoch."""
-
-    def compute(params: Values, inputs: Values) -> Computed:
-        factors = np.array([Cosine().factor(epoch, params["epochs"]) for epoch in range(params["epochs"])])
-        columns = np.stack([peak(params) * factors for peak in peaks], axis=1)
-        return {"lr": columns if len(peaks) > 1 else columns[:, 0]}
-
-    return compute
+def _cosine_rates(peak: Callable[[Values], float]) -> Entry:
+    """Give the rates of all epochs; the schedule steps once an epoch."""
+    return lambda params, inputs: {"lr": [peak(params) * Cosine().factor(epoch, params["epochs"]) for epoch in range(params["epochs"])]}
 
 
 # --- contrast ---------------------------------------------------------------------------------------------------------
@@ -292,7 +280,6 @@ ENTRIES: dict[str, Entry] = {
     "square_root_sampling": _power(0.5),
     "reverse_sampling": _power(-1.0),
     "progressive_sampling": _progressive,
-    "bbn_reversed_sampler": _reversed,
     "class_aware_sampler": _class_aware,
     "mixup": _mixup,
     "cosine_head": _cosine_head,
@@ -301,14 +288,12 @@ ENTRIES: dict[str, Entry] = {
     "ncm": _nearest_mean,
     "sam": _sam,
     "lws": _lws,
-    "mislas_lr": _cosine_rates(lambda params: params["lr"] * params["lr_factor"], lambda params: params["lr"]),
     "gcl_stage2_lr": _cosine_rates(lambda params: 0.02 * params["lr"]),
     "rsg": rsg,
     "paco_loss": _paco("query"),
     "gpaco_loss": _paco("view1", "view2"),
+    **values_bbn.ENTRIES,
+    **BILEVEL,
+    **values_mislas.ENTRIES,
 }
 """Method of a record -> what computes it with our parts."""
-
-# --- bilevel ----------------------------------------------------------------------------------------------------------
-
-ENTRIES |= BILEVEL

@@ -19,12 +19,20 @@ import torch
 from torch import Tensor
 
 from tailwise import losses, mixing, posthoc, samplers
-from tailwise.losses import BalancedSoftmaxLoss, ClassWeighted, CrossEntropyLoss, FocalLoss, FrequencyWeighted, LDAMLoss
+from tailwise.losses import (
+    BalancedSoftmaxLoss,
+    ClassWeighted,
+    CrossEntropyLoss,
+    FocalLoss,
+    FrequencyWeighted,
+    LabelAwareSmoothingLoss,
+    LDAMLoss,
+)
 from tailwise.losses.class_weighted import WeightedByClass
 from tailwise.mixing import Mixup
 from tailwise.objective import Criterion, Sample
 from tailwise.posthoc import LogitAdjustment, NearestMean, Scores, TauNorm, Temperature
-from tailwise.samplers import BalancedSubsetSampler, ClassBalancedSampler, EpochSampler, LearntRateSampler, PowerSampler
+from tailwise.samplers import BalancedSubsetSampler, ClassBalancedSampler, EpochSampler, LearntRateSampler, PowerSampler, ReversedSampler
 
 pytestmark = pytest.mark.contract
 
@@ -40,6 +48,9 @@ CRITERIA: dict[str, Callable[[Counts], Criterion]] = {
     "focal, gamma 0.5": lambda n: FocalLoss(0.5),
     "focal, detached": lambda n: FocalLoss(2.0, detach=True),
     "ldam": LDAMLoss,
+    "label-aware smoothing": LabelAwareSmoothingLoss,
+    "label-aware smoothing, convex": lambda n: LabelAwareSmoothingLoss(n, 0.3, 0.2, "convex"),
+    "label-aware smoothing, squared": lambda n: LabelAwareSmoothingLoss(n, 0.3, 0.0, 2.0),
     "class-balanced": lambda n: ClassWeighted(CE, n),
     "class-balanced over rows": lambda n: ClassWeighted(CE, n, 0.99, divisor="rows"),
     "class-balanced ldam": lambda n: ClassWeighted(LDAMLoss(n), n),
@@ -65,6 +76,7 @@ SAMPLERS: dict[str, Any] = {
     "class-balanced, 1 at a visit": ClassBalancedSampler(1),
     "square-root": PowerSampler(),
     "reverse": PowerSampler(-1.0),
+    "reversed": ReversedSampler(),
     "instance": PowerSampler(1.0),
     "by classes": PowerSampler(0.0),
     "balanced subset": BalancedSubsetSampler(2),
