@@ -66,7 +66,7 @@ def test_the_gradient_is_probability_less_smoothed_label():
 def test_with_a_share_less_it_is_the_authors_over_all_classes(records):
     for record in records("label_aware_smoothing"):
         params, inputs = record["params"], record["inputs"]
-        counts, targets = inputs["counts"], torch.tensor(inputs["targets"])
+        counts = inputs["counts"]
         less = (len(counts) - 1) / len(counts)
         shape = {"linear": 1.0, "exp": params["power"]}.get(params["shape"], params["shape"])
         z = torch.tensor(inputs["logits"], dtype=torch.float64, requires_grad=True)
