@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +23,9 @@ if TYPE_CHECKING:
     from tailwise.study.tree import Steps
     from tailwise.training import Plan
 
-ROOM = 24
-"""Lines of a terminal for tree and warnings: with data and cost a screenful. What begins beyond them is counted."""
+ROOM = 25
+"""Lines of a terminal for tree, warnings and what is left out: with data and cost a screenful. A tree that is longer is said in brief; what
+begins beyond them even so is counted."""
 
 SOME = 10
 """Lines of a tree that are printed however many warnings there are."""
@@ -51,14 +54,15 @@ def print_study_plan(setup: Setup, seeds: int, plans: Mapping[str, Plan], steps:
     if setup.dealt:
         size, each = f"{size} x {len(setup.dealt)} folds", f"{each} in each fold, here {setup.folds[0].fold}"
     tree = Tree(Text(f"{size} on {setup.network}, recipe {setup.recipe.name}; {each}:"))
-    warnings = [f"{kind}: {said}" for kind in ("warning", "note") for said in merged(setup, plans, kind)]
-    room = ROOM - sum(map(_height, warnings))
-    _grow(tree, branches, 0, max(room, SOME), tables.console.width)
+    remarks = [f"{kind}: {said}" for kind in ("warning", "note") for said in merged(setup, plans, kind)]
+    remarks += [f"left out: {reason}" for reason in setup.left_out]
+    room = max(ROOM - sum(map(_height, remarks)), SOME)
+    whole = sys.maxsize - _grow(Tree(""), branches, 0, sys.maxsize, tables.console.width)
+    shown = branches if whole <= room else [_in_brief(branch) for branch in branches]
+    _grow(tree, shown, 0, room, tables.console.width)
     tables.console.print(tree)
-    for warning in warnings:
-        _print(warning)
-    for reason in setup.left_out:
-        _print(f"left out: {reason}")
+    for remark in remarks:
+        _print(remark)
     shared = (
         f" instead of {steps.alone:,}, since equal parts are trained once" if steps.shared < steps.alone else ", no part of them shared"
     )
@@ -155,6 +159,15 @@ def _grow(tree: Tree, branches: Sequence[Branch], end: int, room: int, width: in
         children = sorted(branch.children, key=lambda child: child.at)
         room = _grow(tree.add(line), children, branch.steps, room - len(line.wrap(tables.console, width)), width)
     return room
+
+
+def _in_brief(branch: Branch) -> Branch:
+    """Say of a line, and of all that begin on it, the stage's own name where it has one, else its parts without their numbers."""
+    name, _, parts = branch.sentence.partition(": ")
+    numbers = r"[a-z][\w.]*=[^(),]+"
+    bare = re.sub(rf", {numbers}", "", re.sub(rf"\({numbers}(, {numbers})*\)", "", parts))
+    sentence = f"{name}: {bare}" if name.startswith("epochs ") else name
+    return replace(branch, sentence=sentence, children=[_in_brief(child) for child in branch.children])
 
 
 def _line(branch: Branch, end: int) -> Text:
