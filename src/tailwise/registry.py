@@ -353,8 +353,8 @@ def expand(text: str) -> list[str]:
     Raises:
         UnknownName: no such method, modifier or file.
 
-    >>> expand("decoupled,ldam+sam(rho=0.1)")
-    ['crt', 'lws', 'ncm', 'tau-norm', 'ldam+sam(rho=0.1)']
+    >>> expand("logit adjustment,ldam+sam(rho=0.1)")
+    ['balanced-softmax', 'la', 'ldam+sam(rho=0.1)']
     """
     rows: list[str] = []
     for word in (part.strip() for part in split_outside(text, ",")):

@@ -29,7 +29,7 @@ def methods(*, json: bool = False) -> None:
     for kind in ("method", "modifier"):
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in ("family", kind, "title", "paper", "year", "status", "also called"):
-            table.add_column(column, no_wrap=column == kind)
+            table.add_column(column, no_wrap=column in ("family", kind))
         before = ""
         for entry in sorted(entries(kind).values(), key=lambda e: order.index(e.family) if e.family in order else len(order)):
             family = entry.family if entry.family != before else ""
