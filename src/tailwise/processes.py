@@ -179,7 +179,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        summed_up = gradients[0].contiguous()
+        summed_up = gradients[0].clone(memory_format=torch.contiguous_format)  # another node may hold the very same tensor
         dist.all_reduce(summed_up)
         return summed_up[ctx.mine]
 
