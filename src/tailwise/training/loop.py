@@ -221,6 +221,9 @@ class Loop:
     def apply(self, gradients: Gradients, only: str | None = None) -> None:
         """Clip the gradients, and step the optimisers whose parameters have some.
 
+        The network's gradient and that of what an objective learns are clipped each by its own norm: large sums in the one would otherwise
+        take the other's step away.
+
         Args:
             gradients: by parameter name; a parameter without one rests, its momentum and decay too.
             only: the one optimiser to step, or None for all.
@@ -228,7 +231,8 @@ class Loop:
         for name, parameter in self.learning.items():
             parameter.grad = gradients.get(name)
         if self.leg.recipe.clip is not None:
-            nn.utils.clip_grad_norm_([p for p in self.learning.values() if p.grad is not None], self.leg.recipe.clip)
+            for held in _by_owner(gradients).values():
+                nn.utils.clip_grad_norm_([self.learning[name] for name in held], self.leg.recipe.clip)
         for name, optimiser in self.optimisers.items():
             if only in (None, name):
                 optimiser.step()
@@ -295,9 +299,8 @@ class Loop:
         part, clip = self.parts[optimiser], self.leg.recipe.clip
         if not plain and not hasattr(part, "ahead"):
             raise Clash(f"{type(part).__name__} has no `ahead`, so no step of it can be differentiated; take SGD, Adam or AdamW")
-        if clip is not None and not plain and slopes:
-            norm = torch.stack([g.square().sum() for g in slopes.values()]).sum().clamp_min(1e-30).sqrt()
-            slopes = {name: g * (clip / (norm + 1e-6)).clamp_max(1.0) for name, g in slopes.items()}
+        if clip is not None and not plain:
+            slopes = {name: g for held in _by_owner(slopes).values() for name, g in _clipped(held, clip).items()}
         names = {parameter: name for name, parameter in self.learning.items()}
         made: dict[str, Tensor] = {}
         for group in self.optimisers[optimiser].param_groups:
@@ -388,6 +391,20 @@ class Loop:
 def _slot_device(slot: str, device: torch.device) -> torch.device:
     """Say where a slot lives: torch's optimisers keep their step counters on the host."""
     return torch.device("cpu") if slot == "step" else device
+
+
+def _by_owner(gradients: Gradients) -> dict[str, Gradients]:
+    """Part gradients into the network's and those of what an objective learns, by the first word of their names."""
+    held: dict[str, Gradients] = {}
+    for name, g in gradients.items():
+        held.setdefault(name.partition(".")[0], {})[name] = g
+    return held
+
+
+def _clipped(gradients: Gradients, limit: float) -> Gradients:
+    """Scale gradients, all by one factor, so that their joint norm is at most the limit; differentiable in them."""
+    norm = torch.stack([g.square().sum() for g in gradients.values()]).sum().clamp_min(1e-30).sqrt()
+    return {name: g * (limit / (norm + 1e-6)).clamp_max(1.0) for name, g in gradients.items()}
 
 
 def _divisor(denominator: Tensor) -> Tensor:
