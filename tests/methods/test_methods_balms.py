@@ -279,7 +279,7 @@ def test_adjusting_it_once_more_is_said():
 
 def test_a_base_of_branches_is_refused_before_anything_trains():
     base = Stages(lambda about: [Stage(net=Net(branches=Branches(2, 1)), criterion=CrossEntropyLoss())])
-    with pytest.raises(Clash, match="trains one head anew, and its base leaves branches") as refused:
+    with pytest.raises(Clash, match="trains one head anew, and its base leaves a head a branch") as refused:
         seam_runs.plan(replace(BALMS(), base=base))
     assert "\n" not in str(refused.value)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tailwise.errors import Clash
 from tailwise.losses.balanced_softmax import BalancedSoftmaxLoss
 from tailwise.losses.cross_entropy import CrossEntropyLoss
-from tailwise.method import About, Card, Learn, Method, Net, Stage, Start, Stream, knob, method, relay
+from tailwise.method import About, Card, Learn, Method, Stage, Start, Stream, knob, leaving, method
 from tailwise.methods.ce import CE
 from tailwise.objective import Batch, Chosen, Clock, Criterion, Objective, Sample, Term, supervised
 from tailwise.optim.adam import Adam
@@ -81,6 +81,10 @@ class MetaSampled(Objective):
         paper="Ren et al., NeurIPS 2020",
         arxiv="2007.10740",
         formula="stage 2: CE(z + log n, y) on rows of class k in proportion to n_k sigmoid(a_k); a steps down CE(meta; W - lr grad)",
+        why="Balanced softmax takes the class prior out of the loss. Balanced rows beside it would take it out twice, so how often "
+        "a class is drawn is learnt instead, from what a step does to a balanced set.",
+        avoid="With a second stage of a few dozen steps: its new head needs hundreds, and the rates hardly move in fewer. Where "
+        "balanced- softmax alone does, which has one stage and no second set.",
         needs="class counts; a network with a head",
         defaults="power = 0, Adam with rate 0.01, as many meta images a step as others: CIFAR; presets: init_pow, rate and meta batch of "
         "the authors' ImageNet-LT and Places-LT; length and rate of stage 2: the recipe's `second`; stage 1 is cross-entropy, as theirs",
@@ -119,15 +123,9 @@ class BALMS(Method):
         Raises:
             Clash: the base leaves no single head.
         """
-        nets = [Net()]
-
-        def seen(stage: Stage) -> Stage:
-            nets.append(stage.net or nets[-1])
-            return stage
-
-        yield from relay(self.base.stages(about), seen)
-        if nets[-1].branches is not None:
-            raise Clash(f"{self} trains one head anew, and its base leaves branches; choose another base")
+        net = yield from leaving(self.base.stages(about))
+        if not net.has_one_head:
+            raise Clash(f"{self} trains one head anew, and its base leaves a head a branch; choose another base")
         sampler = LearntRateSampler(self.power)
         yield Stage(
             objective=MetaSampled(BalancedSoftmaxLoss(about.counts.real), sampler),

@@ -28,6 +28,10 @@ Schedule = Literal["parabolic", "linear", "cosine", "increment", "equal", "beta"
         arxiv="1912.02413",
         formula="z = W [2 a f_c ; 2 (1 - a) f_r] + b; L = a CE(z, y_c) + (1 - a) CE(z, y_r); a = 1 - (T / T_max)^2; "
         "at test z = W [f_c ; f_r] + b",
+        why="Re-balanced rows help the classifier and hurt the features. One branch sees rows as they come and learns the features, "
+        "its twin sees reversed ones, and training moves from the first to the second, in one stage.",
+        avoid="On frozen features, which pass no branch; with classes of one or two images, which reversed rows show over and over. "
+        "crt gets the same separation from two stages at about half the work.",
         needs="images, and a network of two blocks or more",
         defaults="parabolic, horizon = 1: section 4.3; the authors' CIFAR schedule is --set recipe.schedule.first=0.3333 with warmup=5, "
         "drops=(0.6, 0.8), factors=(0.01, 0.0001)",
@@ -41,7 +45,10 @@ Schedule = Literal["parabolic", "linear", "cosine", "increment", "equal", "beta"
 )
 @dataclass(frozen=True)
 class BBN(Method):
-    """One stage: the last block twice, one head over both; `tailwise train digits --recipe demo --method bbn`.
+    """One stage: the last block twice, one head over both.
+
+        tailwise train digits --recipe demo --method bbn
+        tailwise compare digits --recipe demo --methods "ce,crt,bbn,crt(base=bbn)"
 
     The network that it leaves is one with a linear head: `crt(base=bbn)`, `tau-norm(base=bbn)` and the like go on from there.
     """

@@ -83,6 +83,11 @@ class LossWeighted(Objective):
         paper="Shu et al., NeurIPS 2019",
         arxiv="1902.07379",
         formula="L = mean V(l_i) l_i; V steps down CE(meta; theta - lr grad L)",
+        why="Weights a class take all its rows alike. Here a small network learns which losses to trust, from what a step on the "
+        "weighted rows does to a balanced set; where rare classes' rows have large losses it learns to weigh these more.",
+        avoid="On small sets and in short trainings, where the weights stay near one another and it remains near ce at four times the "
+        "work; with wrong labels among the few images that the meta set is drawn from. Weights a class (class-balanced) need "
+        "none of this.",
         needs="class labels; memory for a second derivative",
         defaults="100 hidden units, Adam with rate 1e-3 and weight decay 1e-4, 10 meta images a class, as many a step as of others: "
         "MW-Net.py of the authors",

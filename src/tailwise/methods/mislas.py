@@ -21,6 +21,10 @@ from tailwise.samplers.class_balanced import ClassBalancedSampler
         arxiv="2104.00466",
         formula="stage 1: CE with mixup; stage 2: -(1 - e_y) log p_y - e_y / (C - 1) sum_{k != y} log p_k of s_k (w_k h + b_k) on "
         "class-balanced rows, e_k = t + (h - t) sin(pi/2 (n_k - n_min) / (n_max - n_min))",
+        why="A network that was trained on a long tail is too sure of frequent classes. Mixup calms the features, and in the second "
+        "stage a frequent class gives more of its label away than a rare one, while scales even the classifier out.",
+        avoid="Where calibration does not matter: crt and lws have fewer settings. Over a base with branches or a normalised head, "
+        "which its scales do not fit.",
         needs="a linear head; class counts",
         defaults="h = 0.4, t = 0.1, rate = 0.2 (CIFAR-100, ratio 100), 4 images a class in a row: config/ and train_stage2.py of the "
         "authors; the presets likewise; length of stage 2: the recipe's `second`",
@@ -40,7 +44,8 @@ from tailwise.samplers.class_balanced import ClassBalancedSampler
 class MiSLAS(Method):
     """Any base with a linear head, by default `mixup`, then a stage with its own recipe.
 
-    `tailwise train digits --recipe demo --method mislas`, or over another base `mislas(base=balanced-softmax)`.
+    tailwise train digits --recipe demo --method mislas
+    tailwise compare digits --recipe demo --methods "mixup,mislas,mislas(base=balanced-softmax)"
     """
 
     head: float = knob(0.4, low=0.0, high=0.999, help="share of the label that the most frequent class gives away")

@@ -186,7 +186,7 @@ class PaCo(Method):
     gamma: float = knob(1.0, low=0.0, help="of the rows in the softmax's sum; with alpha = 0 and this 0 it is balanced softmax")
     temperature: float = knob(0.05, above=0.0, help="of the rows' cosines; the centres have none")
     queue: int = knob(1024, low=1, help="places for keys of earlier batches")
-    momentum: float = knob(0.999, low=0.0, high=1.0, help="of the copy that makes the keys")
+    momentum: float = knob(0.999, low=0.0, high=1.0, help="of the copy that makes the keys; when generalised there is none")
     width: int = knob(32, low=1, help="dimensions in which rows are compared")
     tau: float = knob(1.0, low=0.0, help="strength of the prior that is taken out of the logits")
     smoothing: float = knob(0.0, low=0.0, high=0.999, help="share of the centre's weight that is spread over the other centres")

@@ -19,9 +19,10 @@ from tailwise.mixing.transfer import head_classes, pair_with_tail
 from tailwise.models.maps import as_maps, find_cut, like_rows
 from tailwise.objective import Batch, Clock, Criterion, Objective, Sample, Supervised, Term, supervised
 
-MOST = 128.0
-"""Positions of a map times the share of its class in the batch, at most, for the centre loss: 14 x 14 times 0.65. A step moves a centre by
-`0.2 rate x positions x share` of its way, and at the authors' rate and momentum it overshoots for good from 190 on."""
+MOST = 1.0
+"""Weight of the centre loss times positions of a map times the share of its class in the batch, at most. A step moves a centre by
+twice the rate times this of its way. At the authors' rate and momentum a class in every batch overshoots for good from 19 on, one in
+every tenth batch from 2 on, and a lone appearance, as of one row in a short last batch, from 1 on: here none does."""
 
 
 @method(
@@ -29,13 +30,21 @@ MOST = 128.0
         title="Rare-class sample generator",
         family="information augmentation",
         paper="Wang et al., CVPR 2021",
+        arxiv="2106.09859",
         formula="G = F_t + T(F_h - c_h), with the label of the rare row t; L = L_cls(real and G) + 0.1 L_centre + 0.01 L_vector",
+        why="What varies within a class (pose, light, background) is seen in frequent classes and hardly in rare ones. It is learnt "
+        "as the difference of a frequent class's map from its centre, and added to maps of rare classes, so that the layers "
+        "above see more of them.",
+        avoid="On frozen features, or on top of a base that does well on the tail already: over three seeds on digits it was within "
+        "noise of its base, ldam-drw. Generated rows double the batch above the cut, and the judge's network costs more than a "
+        "small backbone.",
         needs="images and a network of several blocks",
         defaults="K = 15, head ratio 0.2, strength 1, weights 0.1 and 0.01, width 256: RSG.py and the authors' models; threshold 0.8 "
         "(160 of 200 epochs) with LDAM-DRW: their CIFAR scripts; presets: their scripts, whose effective-number sampler is DRW here",
         departs="repairs of their code: positions are not mixed (memory_chunks=yes gives that), the judge is frozen on any number of "
         "devices, the direction term has no offset, odd batches pair all but one row, no more segments than rows, head classes by count "
-        "and at least one, a class that fills large maps and most of a batch counts less in the centre loss, which would diverge. "
+        "and at least one, a class that fills large maps or much of a batch counts less in the centre loss, which would diverge. "
+        "The prior of later parts counts no generated rows. "
         "Under mixup a row is of the class with the larger share",
         cost="1 forward; above the cut, once rows are generated, up to twice the rows",
         processes="pairs and transfers are formed among the rows of one process",
@@ -52,8 +61,8 @@ MOST = 128.0
 class RSG(Method):
     """Any base whose stages have a criterion; from `threshold` on, batches grow inside the network. A second recipe stays as it is.
 
-    tailwise train digits --split 50/10/40 --tail exponential:50 --recipe demo --method rsg
-    tailwise compare digits --split 50/10/40 --tail exponential:50 --recipe demo --methods "ldam-drw,rsg,rsg(base=ce)"
+        tailwise train digits --split 50/10/40 --tail exponential:50 --recipe demo --method rsg
+        tailwise compare digits --split 50/10/40 --tail exponential:50 --recipe demo --methods "ldam-drw,rsg,rsg(base=ce)"
     """
 
     threshold: float = knob(0.8, low=0.0, high=1.0, help="share of training at which generation begins; 1 for never")
@@ -148,7 +157,7 @@ class TransferToRare(Objective):
         maps = net.body(rows.images, stop=self.block)
         seen, labels = as_maps(maps.detach()), _dominant(rows)
         shares = softmax(torch.einsum("bc,bck->bk", seen.mean((2, 3)), self.assignment[labels]) + self.bias[labels], 1)
-        reach = seen[0, 0].numel() * labels.bincount()[labels].to(seen.dtype) / len(labels)
+        reach = self.weight * seen[0, 0].numel() * labels.bincount()[labels].to(seen.dtype) / len(labels)
         distances = (MOST / reach).clamp(max=1) * centre_distances(seen, shares, self.centres[labels])
         terms = {"centres": Term(distances, factor=self.weight)}
         if self.generation is None:

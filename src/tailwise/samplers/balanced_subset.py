@@ -19,7 +19,8 @@ class BalancedSubsetSampler:
     The meta set of Meta-Weight-Net (Shu et al., NeurIPS 2019, section 4.1: ten images a class) and its kin, drawn from whatever split it
     is used on. Which images these are depends on the labels alone, as a split does: neither on a run's seed nor on the epoch, and a
     smaller set lies within a larger one. A class with fewer images gives all it has, each shown more often. Classes take turns: each
-    round shows one image of every class, in random order, and an image comes again when all others of its class have been shown.
+    round shows one image of every class, in random order, and within a pass an image comes again when all others of its class
+    have been shown.
 
     Args:
         per_class: images a class.
