@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -29,7 +30,11 @@ from tailwise.data import Manifest, from_arrays, split, thin
 from tailwise.disk import whole_file
 from tailwise.errors import BadData, TailwiseError
 from tailwise.evaluation import Summary
-from tailwise.study.compare import Study, report_files
+from tailwise.registry import parse_rows
+from tailwise.study.compare import Study, compare, report_files
+from tailwise.study.setup import Setup, make_setup
+from tailwise.study.words import TrainingWords
+from tailwise.training import RunSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared/data"
@@ -191,29 +196,33 @@ no row here may stand beside one of theirs. There is no val, so nothing is chose
 # --- from a comparison to its section -----------------------------------------------------------------------------------
 
 
-def find_study(name: str, comparison: Comparison, again: bool) -> Study:
+def find_study(
+    folder: Path,
+    comparison: Comparison,
+    again: bool,
+    device: Literal["auto", "cpu"] = "cpu",
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Study:
     """Give the finished comparison, whichever version trained it; else train it, or what is left of it.
 
     Args:
-        name: of the comparison, and of its folder.
+        folder: of the study.
         comparison: what is compared.
         again: whether a finished one is trained anew where tailwise or the comparison has changed since.
+        device: where to train.
+        interrupted: asked after every step; True stores the state and raises KeyboardInterrupt.
     """
-    folder = STUDIES / name
     if not again and (folder / "study.json").is_file() and (study := Study.load(folder)).is_finished:
         return study
-    return tw.compare(
-        comparison.data(),
-        comparison.methods,
-        seeds=comparison.seeds,
-        settings=comparison.settings,
-        recipe=comparison.recipe,
-        net=comparison.net,
-        out=folder,
-        force=again,
-        device="cpu",
-        threads=1,
-    )
+    setup = set_up(comparison, device)
+    settings = RunSettings(setup.store, setup.device, interrupted=interrupted)
+    return compare(setup, range(comparison.seeds), folder, settings, force=again)
+
+
+def set_up(comparison: Comparison, device: Literal["auto", "cpu"] = "cpu") -> Setup:
+    """Check what a comparison names, and read its data; one thread, whatever the recipe says."""
+    words = TrainingWords(comparison.recipe, comparison.net, comparison.settings, device, threads=1)
+    return make_setup(comparison.data(), parse_rows(comparison.methods), training=words)
 
 
 def rows_below(summary: Summary) -> list[str]:
@@ -234,13 +243,38 @@ def reasons(below: Sequence[str], known: Mapping[str, str]) -> list[str]:
     return [f"- {name}: {known[name]}" for name in below]
 
 
-def section(name: str, comparison: Comparison, study: Study) -> str:
-    """Write the section: what was compared, the study's own report, why rows are below cross-entropy, and how to make it again."""
-    lines = reasons(rows_below(study.summary()), comparison.below)
+def section(comparison: Comparison, summary: Summary, parts: Sequence[str], made: str) -> str:
+    """Write a section: what was compared, what came out, why rows are below cross-entropy, and how to make it again.
+
+    Args:
+        comparison: what was compared.
+        summary: what came out, for the rows below cross-entropy.
+        parts: what came out, in Markdown.
+        made: the last sentence.
+
+    Raises:
+        Unexplained: a row is below cross-entropy and has no sentence.
+    """
+    lines = reasons(rows_below(summary), comparison.below)
     why = ["Rows whose macro accuracy is below cross-entropy's, and why:", "\n".join(lines)] if lines else []
-    trained = f"Trained by tailwise {study.record['version']}; made by `.venv/bin/python benchmarks/results.py {name}`."
-    report = report_files(study)["report.md"].decode().strip()
-    return "\n\n".join([f"## {comparison.title}", comparison.said, report, *why, trained])
+    return "\n\n".join([f"## {comparison.title}", comparison.said, *(part.strip() for part in parts), *why, made])
+
+
+def report_of(study: Study) -> str:
+    """Give a study's own report in Markdown."""
+    return report_files(study)["report.md"].decode()
+
+
+def write_section(page: Path, beginning: str, name: str, text: str) -> None:
+    """Put a section in its place on a page, which begins with so much when it is new."""
+    before = page.read_text(encoding="utf-8") if page.exists() else beginning
+    whole_file(page, with_section(before, name, text).encode())
+
+
+def say_idle(comparison: Comparison, summary: Summary) -> None:
+    """Name the sentences that were left out, because their rows are not below cross-entropy."""
+    for name in set(comparison.below) - set(rows_below(summary)):
+        print(f"{name} is not below cross-entropy; its sentence in `below` was left out", file=sys.stderr)
 
 
 def with_section(page: str, name: str, text: str) -> str:
@@ -274,15 +308,14 @@ def main(words: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(words)
     comparison = COMPARISONS[asked.name]
     try:
-        study = find_study(asked.name, comparison, asked.again)
-        made = section(asked.name, comparison, study)
-        page = PAGE.read_text(encoding="utf-8") if PAGE.exists() else BEGINNING
-        whole_file(PAGE, with_section(page, asked.name, made).encode())
+        study = find_study(STUDIES / asked.name, comparison, asked.again)
+        made = f"Trained by tailwise {study.record['version']}; made by `.venv/bin/python benchmarks/results.py {asked.name}`."
+        text = section(comparison, study.summary(), [report_of(study)], made)
+        write_section(PAGE, BEGINNING, asked.name, text)
     except TailwiseError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    for name in set(comparison.below) - set(rows_below(study.summary())):
-        print(f"{name} is not below cross-entropy; its sentence in `below` was left out", file=sys.stderr)
+    say_idle(comparison, study.summary())
     print(f"{PAGE}: {asked.name}")
     return 0
 
