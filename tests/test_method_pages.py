@@ -86,10 +86,11 @@ def test_results_are_read_by_section_and_row(script):
 nothing yet
 <!-- end of two -->
 """
-    found = script.read_results(text)
-    assert [title for title, _, _ in found] == ["One: a set, 9 to 1"]
+    found = script.read_results(text, "results.md") + script.read_results(text.replace("One:", "Two:"), "panel.md")
+    assert [title for title, _, _ in found] == ["One: a set, 9 to 1", "Two: a set, 9 to 1"]
     written = "\n".join(script._results("ce", found))
     assert "| [One: a set, 9 to 1](../results.md#one-a-set-9-to-1) | ce | 1.00 | 3 | 4 | 5 [4, 6] | 1 |" in written
+    assert "| [Two: a set, 9 to 1](../panel.md#two-a-set-9-to-1) | ce | 1.00 |" in written
     assert "| ce+drw | 9.00 |" in written
     assert "None of ours yet" in "\n".join(script._results("ce-drw", found))
 

@@ -1,4 +1,4 @@
-"""Writes the pages of docs/methods/ from cards, knobs and docs/results.md: python docs/methods/generate.py.
+"""Writes the pages of docs/methods/ from cards, knobs, docs/results.md and docs/panel.md: python docs/methods/generate.py.
 
 A test holds the pages equal to what this makes, so they are written here and never by hand.
 """
@@ -18,7 +18,9 @@ from tailwise.registry import Row, entries, load
 from tailwise.study.typical import TRAINED_ON, typical_plan
 
 HERE = Path(__file__).parent
-RESULTS = HERE.parent / "results.md"
+RESULTS = ("results.md", "panel.md")
+"""Pages of docs/ with tables of ours."""
+
 COLUMNS = ("overall", "many", "medium", "few", "seeds")
 STATUS = {
     "formula": "formula: checked against a slow reference and its limits",
@@ -26,13 +28,13 @@ STATUS = {
     "panel": "panel: has a row in the panel",
     "reproduced": "reproduced: reaches the published figure",
 }
-Results = Sequence[tuple[str, Sequence[str], Mapping[str, Mapping[str, str]]]]
+Results = Sequence[tuple[str, str, Mapping[str, Mapping[str, str]]]]
 
 
 def pages() -> dict[str, str]:
     """Make all pages: file name -> text, `index.md` too. Methods of other packages are left out."""
     made = {e.name: load("method", e.name) for e in entries("method").values() if e.module.startswith("tailwise.")}
-    results = read_results(RESULTS.read_text(encoding="utf-8"))
+    results = [found for page in RESULTS for found in read_results((HERE.parent / page).read_text(encoding="utf-8"), page)]
     written = {f"{name}.md": _joined(_page(name, kind, results)) for name, kind in made.items()}
     return {"index.md": _joined(_index(made)), **written}
 
@@ -143,8 +145,8 @@ def _typed(value: Any) -> str:
 # --- known results ----------------------------------------------------------------------------------------------------------
 
 
-def read_results(text: str) -> Results:
-    """Read the sections of docs/results.md: title, groups' columns, and rows by the method as one types it.
+def read_results(text: str, page: str) -> Results:
+    """Read the sections of a page of docs/: title, link, and rows by the method as one types it.
 
     A section stands between `<!-- NAME -->` and `<!-- end of NAME -->`; of it the first table that begins with `method` and has the
     columns is read.
@@ -155,7 +157,7 @@ def read_results(text: str) -> Results:
         for block in re.findall(r"(?:^\|.*\|\n)+", section[2], flags=re.M):
             head, _, *lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()]
             if title and head[0] == "method" and set(COLUMNS) <= set(head):
-                found.append((title[1], COLUMNS, {line[0]: dict(zip(head, line, strict=True)) for line in lines}))
+                found.append((title[1], f"../{page}#{_anchor(title[1])}", {line[0]: dict(zip(head, line, strict=True)) for line in lines}))
                 break
     return found
 
@@ -163,13 +165,14 @@ def read_results(text: str) -> Results:
 def _results(name: str, results: Results) -> Iterator[str]:
     yield "## Known results"
     lines = [
-        (f"[{title}](../results.md#{_anchor(title)})", row, *(cells[column] for column in columns))
-        for title, columns, rows in results
+        (f"[{title}]({link})", row, *(cells[column] for column in COLUMNS))
+        for title, link, rows in results
         for row, cells in rows.items()
         if name == re.split(r"[(+]", row)[0] and cells
     ]
     if not lines:
-        yield "None of ours yet: no table of [results.md](../results.md) has it."
+        where = " or ".join(f"[{page}](../{page})" for page in RESULTS)
+        yield f"None of ours yet: no table of {where} has it."
         return
     yield _table(("data", "row", *COLUMNS), lines)
     yield _filled(
