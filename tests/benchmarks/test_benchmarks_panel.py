@@ -172,6 +172,8 @@ def test_more_rows_take_over_what_is_trained(panel):
     runs = panel.Study.load(folder).runs
     assert {name: run.record["steps_trained"] for name, (run,) in runs.items()} == {"ce": 0, "balanced-softmax": 84, "crt": 0}
     assert list(rows_of(panel.PAGE.read_text(), "## Equal epochs")) == ["ce", "balanced-softmax", "crt"]
+    assert panel.main(["equal-epochs", "--methods", "ce,balanced-softmax"]) == 0  # as many rows as at first, and not the same ones
+    assert list(rows_of(panel.PAGE.read_text(), "## Equal epochs")) == ["ce", "balanced-softmax"]
 
 
 def test_a_row_without_its_sentence_is_refused_and_the_other_table_is_written(panel, capsys, monkeypatch):
