@@ -61,8 +61,8 @@ every tenth batch from 2 on, and a lone appearance, as of one row in a short las
 class RSG(Method):
     """Any base whose stages have a criterion; from `threshold` on, batches grow inside the network. A second recipe stays as it is.
 
-        tailwise train digits --split 50/10/40 --tail exponential:50 --recipe demo --method rsg
-        tailwise compare digits --split 50/10/40 --tail exponential:50 --recipe demo --methods "ldam-drw,rsg,rsg(base=ce)"
+    tailwise train digits --split 50/10/40 --tail exponential:50 --recipe demo --method rsg
+    tailwise compare digits --split 50/10/40 --tail exponential:50 --recipe demo --methods "ldam-drw,rsg,rsg(base=ce)"
     """
 
     threshold: float = knob(0.8, low=0.0, high=1.0, help="share of training at which generation begins; 1 for never")
