@@ -373,3 +373,49 @@ def test_every_network_describes_itself(name):
 def test_an_unknown_network_is_not_described():
     with pytest.raises(UnknownName, match="resnet32"):
         describe("resnet33")
+
+
+# --- narrower branches, by stages -----------------------------------------------------------------------------------------
+
+
+def test_branches_by_stages_begin_where_maps_shrink():
+    net = make("resnet20", branches=Branches(3, stages=2))
+    assert list(net.trunk) == ["stem", "stage1_1", "stage1_2", "stage1_3"]
+    assert net.branches[2].names == ("stage2_1", "stage2_2", "stage2_3", "stage3_1", "stage3_2", "stage3_3")
+    assert list(make("resnet20", branches=Branches(2, stages=1)).trunk)[-1] == "stage2_3"
+
+
+def test_branches_by_stages_leave_the_network_as_it_was():
+    """A blank row finds the stages, and must move no statistics nor leave a block in eval mode."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = build(resolve(Net(branches=Branches(2, stages=1)), "resnet8"), (8, 8, 3), 5)
+    assert all(module.training for module in net.modules())
+    assert all(int(t) == 0 for name, t in net.named_buffers() if name.endswith("num_batches_tracked"))
+
+
+def test_narrower_branches_have_a_share_of_the_channels_and_the_trunk_all():
+    net, whole = make("resnet20", branches=Branches(3, stages=2, width=0.75)), make("resnet20")
+    shapes = {name: tuple(p.shape) for name, p in net.branches[1].named_parameters() if "conv1" in name}
+    assert shapes["blocks.stage2_1.conv1.weight"] == (24, 16, 3, 3)
+    assert shapes["blocks.stage3_1.conv1.weight"] == (48, 24, 3, 3)
+    assert net.trunk["stage1_3"].conv2.weight.shape == whole.blocks["stage1_3"].conv2.weight.shape
+    out = net(images())
+    assert out.logits.shape == (4, 3, 5)
+    assert out.features.shape == (4, 3, 48)
+    assert not torch.equal(net.branches[0].head.weight, net.branches[1].head.weight)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.6, 0.99])
+def test_any_share_of_the_channels_fits_the_shortcuts(share):
+    assert make("resnet8", branches=Branches(2, stages=2, width=share))(images()).logits.isfinite().all()
+
+
+def test_branches_that_cannot_be_are_refused():
+    with pytest.raises(BadData, match="3 stages a branch leave no trunk of 'resnet8'"):
+        make("resnet8", branches=Branches(2, stages=3))
+    with pytest.raises(BadData, match=r"CIFAR ResNets alone, not of 'efficientnet-lite0'"):
+        make("efficientnet-lite0", shape=(32, 32, 3), branches=Branches(2, width=0.5))
+    for wrong in ({"width": 0.0}, {"width": 1.5}, {"stages": -1}):
+        with pytest.raises(BadValue, match="branches"):
+            Branches(2, **wrong)

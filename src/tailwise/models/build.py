@@ -13,6 +13,7 @@ from tailwise.errors import BadData, UnknownName
 from tailwise.method import Net
 from tailwise.models.chain import Blocks, Branched, Chain, Joined
 from tailwise.models.heads import HEADS
+from tailwise.models.maps import stage_starts
 from tailwise.models.names import find_weights, parse
 from tailwise.models.networks import NETWORKS, Body, Network, find_network
 
@@ -56,17 +57,52 @@ def build(net: Net, shape: tuple[int, ...], classes: int) -> Chain | Branched | 
     if net.branches is None:
         blocks, pool, width = make_body(net, shape)
         return Chain(blocks, pool, head.build(width, classes), width)
-    bodies = [make_body(net, shape) for _ in range(net.branches.count)]  # each made anew, so that random twins differ
-    names = list(bodies[0][0])
-    cut = len(names) - net.branches.blocks
-    if cut < 1:
-        raise BadData(f"{net.branches.blocks} blocks a branch leave no trunk of {net.backbone!r}, which has {len(names)} blocks")
-    trunk = OrderedDict((name, bodies[0][0][name]) for name in names[:cut])
+    whole = make_body(net, shape)
+    names = list(whole[0])
+    cut = _first_of_branches(net, whole[0], shape)
+    trunk = OrderedDict((name, whole[0][name]) for name in names[:cut])
+    made = [_narrowed(net, shape, names[cut]) for _ in range(net.branches.count - 1)]  # each made anew, so that random twins differ
+    bodies = [whole if net.branches.width == 1.0 else _narrowed(net, shape, names[cut]), *made]
     if net.branches.joined:
         parts = [Blocks({name: blocks[name] for name in names[cut:]}, pool, width) for blocks, pool, width in bodies]
         return Joined(trunk, parts, head.build(sum(part.width for part in parts), classes))
     twins = [Chain({name: blocks[name] for name in names[cut:]}, pool, head.build(width, classes), width) for blocks, pool, width in bodies]
     return Branched(trunk, twins)
+
+
+def _first_of_branches(net: Net, blocks: OrderedDict[str, nn.Module], shape: tuple[int, ...]) -> int:
+    """Give the place of the block at which a network splits.
+
+    Raises:
+        BadData: nothing is left before it.
+    """
+    branches: Any = net.branches
+    if branches.stages:
+        starts = stage_starts(nn.ModuleDict(blocks).eval(), shape) if len(blocks) > 1 else []
+        nn.ModuleDict(blocks).train()
+        asked, cut = f"{branches.stages} stages", starts[-branches.stages] if len(starts) >= branches.stages else 0
+    else:
+        asked, cut = f"{branches.blocks} blocks", len(blocks) - branches.blocks
+    if cut < 1:
+        raise BadData(f"{asked} a branch leave no trunk of {net.backbone!r}, which has {len(blocks)} blocks")
+    return cut
+
+
+def _narrowed(net: Net, shape: tuple[int, ...], start: str) -> Body:
+    """Make a body once more, from a block on with the channels that branches have.
+
+    Raises:
+        BadData: a network whose blocks are as they are.
+    """
+    branches: Any = net.branches
+    if branches.width == 1.0:
+        return make_body(net, shape)
+    narrow = find_network(str(net.backbone)).narrow
+    if narrow is None:
+        raise BadData(
+            f"branches of {branches.width:g} of the channels can be made of the CIFAR ResNets alone, not of {net.backbone!r}; width=1"
+        )
+    return narrow(shape, start, branches.width)
 
 
 def make_body(net: Net, shape: tuple[int, ...]) -> Body:

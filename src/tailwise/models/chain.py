@@ -87,15 +87,24 @@ class Branches:
         count: number of branches.
         blocks: how many of the last blocks every branch has for itself.
         joined: whether one head sees the branches' features side by side.
+        stages: where not 0, how many of the last stages a branch has in place of a number of blocks; a stage begins with a block that
+            shrinks maps, and is a quarter of the blocks where none does.
+        width: share of the channels that the branches' blocks have; below 1 only of the CIFAR ResNets.
     """
 
     count: int = 2
     blocks: int = 1
     joined: bool = False
+    stages: int = 0
+    width: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.count < 1 or self.blocks < 1:
-            raise BadValue(f"branches need a count and a number of blocks from 1, got {self.count} and {self.blocks}")
+        if self.count < 1 or self.blocks < 1 or self.stages < 0:
+            raise BadValue(
+                f"branches need a count and a number of blocks from 1, and stages from 0, got {self.count}, {self.blocks} and {self.stages}"
+            )
+        if not 0.0 < self.width <= 1.0:
+            raise BadValue(f"the blocks of branches have a share of the channels above 0 and up to 1, got {self.width}")
 
     @property
     def heads(self) -> tuple[str, ...]:

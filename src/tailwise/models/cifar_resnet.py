@@ -44,14 +44,14 @@ class _Block(nn.Module):
         self.conv2 = _Conv(outputs, outputs)
         self.norm2 = nn.BatchNorm2d(outputs)
         self.stride = stride
-        self.added = (outputs - inputs) // 2
+        self.added = outputs - inputs
 
     def forward(self, maps: Tensor) -> Tensor:
         inner = relu(self.norm1(self.conv1(maps)))
         inner = self.norm2(self.conv2(inner))
         if self.added:
             s = self.stride
-            maps = pad(maps[:, :, ::s, ::s], (0, 0, 0, 0, self.added, self.added))
+            maps = pad(maps[:, :, ::s, ::s], (0, 0, 0, 0, self.added // 2, self.added - self.added // 2))
         return relu(inner + maps)
 
 
@@ -63,7 +63,9 @@ class GlobalPool(nn.Module):
         return torch.flatten(maps.mean((2, 3)), 1)
 
 
-def cifar_resnet(depth: int, channels: int, width: int = WIDTH) -> tuple[OrderedDict[str, nn.Module], nn.Module, int]:
+def cifar_resnet(
+    depth: int, channels: int, width: int = WIDTH, narrow: tuple[str, float] | None = None
+) -> tuple[OrderedDict[str, nn.Module], nn.Module, int]:
     """Make blocks, pooling and width of the features of a ResNet of depth 8, 20, 32, 44 or 56.
 
     Blocks are called `stem`, `stage1_1`, `stage1_2` ... `stage3_n`. Depth 32 has 0.46 M parameters with ten classes.
@@ -72,12 +74,16 @@ def cifar_resnet(depth: int, channels: int, width: int = WIDTH) -> tuple[Ordered
         depth: 6n + 2, n blocks a stage.
         channels: of the images.
         width: channels of the first stage.
+        narrow: a block, and the share of their channels that it and those after it have.
     """
+    start, share = narrow or ("", 1.0)
     blocks: OrderedDict[str, nn.Module] = OrderedDict(stem=_Stem(channels, width))
     inputs = width
     for stage, outputs in enumerate((width, 2 * width, 4 * width), start=1):
         for block in range(1, (depth - 2) // 6 + 1):
             stride = 2 if stage > 1 and block == 1 else 1
-            blocks[f"stage{stage}_{block}"] = _Block(inputs, outputs, stride)
-            inputs = outputs
+            narrowed = start in blocks or start == f"stage{stage}_{block}"
+            made = max(1, round(share * outputs)) if narrowed else outputs
+            blocks[f"stage{stage}_{block}"] = _Block(inputs, made, stride)
+            inputs = made
     return blocks, GlobalPool(), inputs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tailwise.errors import BadData
 from tailwise.models.chain import Blocks
@@ -37,10 +37,27 @@ def find_cut(net: Blocks, shape: tuple[int, ...], cut: str = "") -> tuple[str, i
     """
     if len(net.names) < 2 or cut == net.names[0]:
         raise BadData(f"no block comes before the cut: the network has {', '.join(net.names) or 'none'}; cut before a later one")
-    inputs = [torch.zeros(1, *(shape if len(shape) == 1 else (shape[-1], *shape[:2])))]
-    for name in net.names:
-        inputs.append(net.blocks[name](inputs[-1]))
-    positions = [as_maps(x)[0, 0].numel() for x in inputs]
-    shrinking = [place for place in range(1, len(net.names)) if positions[place + 1] < positions[place]]
-    place = net.index(cut) if cut else [len(net.names) - max(1, len(net.names) // 4), *shrinking][-1]
+    inputs = _inputs(net.blocks, shape)
+    place = net.index(cut) if cut else stage_starts(net.blocks, shape)[-1]
     return net.names[place], as_maps(inputs[place]).shape[1]
+
+
+@torch.no_grad()
+def stage_starts(blocks: nn.ModuleDict, shape: tuple[int, ...]) -> list[int]:
+    """Give the places of the blocks, but for the first, that shrink maps; where none does, those that leave three, two and one quarter.
+
+    Args:
+        blocks: two or more, in order, in eval mode.
+        shape: (height, width, channels) of images, or (width,) of feature vectors.
+    """
+    positions = [as_maps(x)[0, 0].numel() for x in _inputs(blocks, shape)]
+    shrinking = [place for place in range(1, len(blocks)) if positions[place + 1] < positions[place]]
+    return shrinking or sorted({len(blocks) - max(1, quarters * len(blocks) // 4) for quarters in (3, 2, 1)} - {0})
+
+
+def _inputs(blocks: nn.ModuleDict, shape: tuple[int, ...]) -> list[Tensor]:
+    """Give what comes into each block for a blank row, and what the last one gives."""
+    inputs = [torch.zeros(1, *(shape if len(shape) == 1 else (shape[-1], *shape[:2])))]
+    for block in blocks.values():
+        inputs.append(block(inputs[-1]))
+    return inputs

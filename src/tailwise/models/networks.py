@@ -28,6 +28,8 @@ class Network:
         takes: `images` or `features`.
         weights: the file that always comes with it, or None.
         preprocessing: what it expects of pixels, or None where the recipe decides.
+        narrow: (shape of one row, name of a block, share) -> the same with that share of the channels from the block on; None where
+            this cannot be had.
     """
 
     title: str
@@ -35,10 +37,15 @@ class Network:
     takes: str = "images"
     weights: Callable[[], Path] | None = None
     preprocessing: Preprocessing | None = None
+    narrow: Callable[[tuple[int, ...], str, float], Body] | None = None
 
 
 def _cifar_resnet(depth: int, width: int, shape: tuple[int, ...], weights: Weights | None) -> Body:
     return cifar_resnet(depth, shape[-1], width)
+
+
+def _narrow_cifar_resnet(depth: int, width: int, shape: tuple[int, ...], start: str, share: float) -> Body:
+    return cifar_resnet(depth, shape[-1], width, (start, share))
 
 
 def _features(shape: tuple[int, ...], weights: Weights | None) -> Body:
@@ -65,10 +72,18 @@ def _timm(name: str, shape: tuple[int, ...], weights: Weights | None) -> Body:
 
 NETWORKS: dict[str, Network] = {
     **{
-        f"resnet{depth}": Network(f"CIFAR ResNet-{depth}, 16/32/64 channels, option A", partial(_cifar_resnet, depth, WIDTH))
+        f"resnet{depth}": Network(
+            f"CIFAR ResNet-{depth}, 16/32/64 channels, option A",
+            partial(_cifar_resnet, depth, WIDTH),
+            narrow=partial(_narrow_cifar_resnet, depth, WIDTH),
+        )
         for depth in (8, 20, 32, 44, 56)
     },
-    "resnet20-half": Network("CIFAR ResNet-20 of half width, 8/16/32 channels, option A", partial(_cifar_resnet, 20, WIDTH // 2)),
+    "resnet20-half": Network(
+        "CIFAR ResNet-20 of half width, 8/16/32 channels, option A",
+        partial(_cifar_resnet, 20, WIDTH // 2),
+        narrow=partial(_narrow_cifar_resnet, 20, WIDTH // 2),
+    ),
     "features": Network("no backbone: a head on feature vectors", _features, takes="features"),
     "efficientnet-lite0": Network(
         "EfficientNet-Lite0 up to its last block, pre-trained on ImageNet-1k; the weights come with tailwise",
