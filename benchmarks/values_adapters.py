@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy, linear, normalize
 
 import values_bbn
 import values_mislas
+import values_ride
 from tailwise.counts import ClassCounts
 from tailwise.groups import make_groups
 from tailwise.losses import (
@@ -295,5 +296,6 @@ ENTRIES: dict[str, Entry] = {
     **values_bbn.ENTRIES,
     **BILEVEL,
     **values_mislas.ENTRIES,
+    **values_ride.ENTRIES,
 }
 """Method of a record -> what computes it with our parts."""

@@ -1,0 +1,70 @@
+"""Experts: how far each is from their mean, by temperatures that differ between classes."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import log_softmax, softmax
+
+from tailwise.counts import Counts
+from tailwise.errors import BadValue
+from tailwise.objective import as_counts
+
+
+def class_temperatures(counts: Counts, spread: float = 0.05) -> Tensor:
+    """Give `t_k = (spread C pi_k + 1 - spread) / max_j (...)`: 1 for the most frequent class, less for rarer ones.
+
+    Wang et al., *Long-tailed recognition by routing diverse distribution-aware experts*, ICLR 2021, as in the authors' loss. At lower
+    temperatures a distribution is sharper, so experts are told apart more on rare classes.
+
+    Args:
+        counts: (classes,) training images a class, pi their shares.
+        spread: 0 for a temperature of 1 throughout, 1 for one in proportion to the class's images.
+
+    Returns:
+        (classes,) float64 temperatures.
+
+    Raises:
+        BadValue: a spread beyond 0 to 1, or counts that are none.
+
+    >>> class_temperatures([30, 10], 0.5).tolist()
+    [1.0, 0.6]
+    """
+    if not 0.0 <= spread <= 1.0:
+        raise BadValue(f"a spread of temperatures lies between 0 and 1, got {spread}")
+    n = as_counts(counts)
+    t = spread * len(n) * n / n.sum() + 1 - spread
+    return t / t.max()
+
+
+def diversity(logits: Tensor, temperatures: Tensor) -> Tensor:
+    """Give the distance of each row's experts from their mean: `mean(t)^2 sum_k KL(softmax(z / t) || softmax(z_k / t))`.
+
+    z is the mean of the experts' logits and a constant: only the experts move. Wang et al., ICLR 2021, in place of their equation 3,
+    which is pairwise, the form of their code, which costs as many divergences as experts.
+
+    Args:
+        logits: (B, K, C) on the scale of the softmax.
+        temperatures: (C,) or a scalar.
+
+    Returns:
+        (B,) sums over the experts, from 0; 0 where all agree.
+
+    >>> diversity(torch.zeros(2, 3, 4), torch.ones(4)).tolist()
+    [0.0, 0.0]
+    """
+    t = temperatures.to(logits.dtype)
+    return t.mean() ** 2 * divergences(logits.detach().mean(1) / t, logits / t)
+
+
+def divergences(aims: Tensor, logits: Tensor) -> Tensor:
+    """Give `sum_k KL(softmax(aim) || softmax(z_k))` of each row.
+
+    Args:
+        aims: (B, C) logits that the experts are measured from.
+        logits: (B, K, C) of the experts.
+
+    Returns:
+        (B,) sums over the experts.
+    """
+    aim = log_softmax(aims, 1)[:, None]
+    return (softmax(aims, 1)[:, None] * (aim - log_softmax(logits, 2))).sum((1, 2))
