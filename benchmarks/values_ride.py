@@ -30,12 +30,15 @@ class GivenExperts(nn.Module):
         self.logits, self.features = logits, features
 
     def body(self, rows: Tensor) -> Tensor:
+        """Hand the numbers of rows on."""
         return rows
 
     def branch(self, which: int, rows: Tensor) -> Out:
+        """Answer for one expert."""
         return Out(self.logits[rows, which], self.features[rows, which])
 
     def forward(self, rows: Tensor) -> Out:
+        """Answer for all experts, whatever is asked."""
         return Out(self.logits, self.features)
 
 

@@ -37,8 +37,9 @@ LONGER = {"bbn": {"epochs": 10}}
 
 ROWS = METHODS + [f"ce+{name}" for name in MODIFIERS]
 
-ANOTHER = {"rsg.cut": "stage2_1", "rsg.head_ratio": 0.5}
-"""Second values that no rule finds: a block of the demo's network, and a share of four classes that is another number of them."""
+ANOTHER = {"rsg.cut": "stage2_1", "rsg.head_ratio": 0.5, "ride.blocks": 1}
+"""Second values that no rule finds: a block of the demo's network, a share of four classes that is another number of them, and as many
+stages as the demo's network has."""
 
 
 def another(kind: object, field: dataclasses.Field, where: str) -> object:

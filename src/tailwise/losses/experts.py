@@ -49,6 +49,7 @@ def diversity(logits: Tensor, temperatures: Tensor) -> Tensor:
     Returns:
         (B,) sums over the experts, from 0; 0 where all agree.
 
+    >>> import torch
     >>> diversity(torch.zeros(2, 3, 4), torch.ones(4)).tolist()
     [0.0, 0.0]
     """
