@@ -263,6 +263,10 @@ def test_frozen_features_are_compared_by_the_network_that_gave_them():
     assert beside(made(**frozen))[0] == "frozen efficientnet-lite0, not resnet20, 160 x 160 pixels, not 32 x 32"
 
 
+def test_branches_are_said():
+    assert beside(made(network__branches={"part": "Branches", "count": 3, "width": 0.75})) == ("resnet20 in 3 branches, not resnet20",)
+
+
 def test_other_seeds_are_said_in_whatever_order_they_stand():
     three = (made(0), made(1), made(2))
     assert beside(made(0), made(1), base=three) == ("seeds 0, 1, not 0-2",)

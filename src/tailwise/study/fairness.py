@@ -144,9 +144,10 @@ def _network(record: Mapping[str, Any]) -> _Fact:
     network, extractor = record["network"], record["extractor"]
     if extractor is not None:
         return _Fact(f"frozen {extractor['network']}", [extractor["network"], extractor.get("weights")])
-    weights = network["weights"]
+    weights, branches = network["weights"], network["branches"]
     tag = f" from {weights['name']}" if weights else ""
-    return _Fact(f"{network['backbone']}{tag}", [network["backbone"], weights and weights["sha256"], network["branches"]])
+    split = f" in {branches['count']} branches" if branches else ""
+    return _Fact(f"{network['backbone']}{tag}{split}", [network["backbone"], weights and weights["sha256"], network["branches"]])
 
 
 def _head(record: Mapping[str, Any]) -> _Fact:
