@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy, linear, normalize
 import values_bbn
 import values_mislas
 import values_ride
+import values_sade
 from tailwise.counts import ClassCounts
 from tailwise.groups import make_groups
 from tailwise.losses import (
@@ -297,5 +298,6 @@ ENTRIES: dict[str, Entry] = {
     **BILEVEL,
     **values_mislas.ENTRIES,
     **values_ride.ENTRIES,
+    **values_sade.ENTRIES,
 }
 """Method of a record -> what computes it with our parts."""

@@ -7,7 +7,7 @@ Lives here: criteria that give per-row values and weights. Not here: what puts t
 from tailwise.losses.balanced_softmax import BalancedSoftmaxLoss
 from tailwise.losses.class_weighted import ClassWeighted, WeightedByClass, effective_number_weights
 from tailwise.losses.cross_entropy import CrossEntropyLoss
-from tailwise.losses.experts import class_temperatures, divergences, diversity
+from tailwise.losses.experts import class_temperatures, divergences, diversity, inverse_prior, skill_shifts
 from tailwise.losses.focal import FocalLoss, focal_factor
 from tailwise.losses.frequency_weighted import FrequencyWeighted, frequency_weights
 from tailwise.losses.label_aware_smoothing import LabelAwareSmoothingLoss, label_smoothing_factors
@@ -29,6 +29,8 @@ __all__ = [
     "effective_number_weights",
     "focal_factor",
     "frequency_weights",
+    "inverse_prior",
     "label_smoothing_factors",
     "paco_losses",
+    "skill_shifts",
 ]

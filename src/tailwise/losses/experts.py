@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, softmax
 
@@ -69,3 +70,43 @@ def divergences(aims: Tensor, logits: Tensor) -> Tensor:
     """
     aim = log_softmax(aims, 1)[:, None]
     return (softmax(aims, 1)[:, None] * (aim - log_softmax(logits, 2))).sum((1, 2))
+
+
+def inverse_prior(counts: Counts) -> Tensor:
+    """Give each class the share of the class whose rank by size is the opposite of its own: the most frequent one gets the least share.
+
+    Zhang et al., *Self-supervised aggregation of diverse experts for test-agnostic long-tailed recognition*, NeurIPS 2022, section 4.1.
+
+    Args:
+        counts: (classes,) rows a class.
+
+    Returns:
+        (classes,) float64 shares, the priors in another order.
+
+    >>> inverse_prior([60, 30, 10]).tolist()
+    [0.1, 0.3, 0.6]
+    """
+    prior = as_counts(counts) / as_counts(counts).sum()
+    order = prior.argsort(stable=True)
+    swapped = torch.empty_like(prior)
+    swapped[order] = prior[order].flip(0)
+    return swapped
+
+
+def skill_shifts(counts: Counts, tau: float = 2.0, eps: float = 1e-9) -> Tensor:
+    """Give what is added to the logits of three experts in their losses: `0`, `log pi`, `log pi - tau log pi_inverse`.
+
+    So the first is good at the training distribution, the second at an even one, the third at the inverse one: Zhang et al., NeurIPS
+    2022, equations 2 to 4.
+
+    Args:
+        counts: (classes,) rows a class, pi their shares.
+        tau: how far the third expert goes beyond the second.
+        eps: added to shares, so that a class without rows has a logarithm.
+
+    Returns:
+        (3, classes) float64 shifts.
+    """
+    prior = as_counts(counts) / as_counts(counts).sum()
+    log, inverse = torch.log(prior + eps), torch.log(inverse_prior(counts) + eps)
+    return torch.stack([torch.zeros_like(log), log, log - tau * inverse])
