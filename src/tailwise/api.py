@@ -186,6 +186,7 @@ def train(
     force: bool = False,
     device: Device = "auto",
     threads: int | None = None,
+    allow: Sequence[Literal["test", "val"]] = (),
     store: Store | None = None,
 ) -> Run:
     """Train one method with one seed, sharing with earlier runs what is equal.
@@ -204,12 +205,13 @@ def train(
         force: replace another run that stands there.
         device: `auto`, `cpu`, `cuda` or `mps`.
         threads: torch threads; None for the recipe's.
+        allow: splits on whose images methods may learn too, without their labels; reports say so.
         store: of states; None for the default one.
 
     Returns:
         The run on disk; when it stands already, it is not trained again.
     """
-    training = TrainingWords(recipe, net, tuple(settings), device, threads)
+    training = TrainingWords(recipe, net, tuple(settings), device, threads, tuple(allow))
     setup = make_setup(data, [method_row(method, modifiers)], DataWords(groups=groups), training, store, all_data=all_data)
     row = setup.rows[0]
     folder = Path(out) if out is not None else default_run(setup, row, seed)
@@ -231,6 +233,7 @@ def compare(
     force: bool = False,
     device: Device = "auto",
     threads: int | None = None,
+    allow: Sequence[Literal["test", "val"]] = (),
     store: Store | None = None,
 ) -> Study:
     """Compare methods over seeds, training equal parts once.
@@ -250,12 +253,13 @@ def compare(
         force: replace another study that stands there; it is kept aside until the new one stands.
         device: `auto`, `cpu`, `cuda` or `mps`.
         threads: torch threads; None for the recipe's.
+        allow: splits on whose images methods may learn too, without their labels; reports say so.
         store: of states; None for the default one.
 
     Returns:
         The study on disk; what is finished is not run again.
     """
-    training = TrainingWords(recipe, net, tuple(settings), device, threads)
+    training = TrainingWords(recipe, net, tuple(settings), device, threads, tuple(allow))
     setup = make_setup(data, parse_rows(methods), DataWords(groups=groups), training, store, folds=folds, against=against)
     folder = Path(out) if out is not None else default_study(setup, range(seeds))
     return run_comparison(setup, range(seeds), folder, RunSettings(setup.store, setup.device), force)

@@ -144,12 +144,15 @@ def test_unlabelled_rows_show_no_targets() -> None:
 
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_rows_that_are_measured_on_never_teach_unless_allowed(split: str) -> None:
-    streams = {"main": Stream(), "other": Stream(split=split)}
-    with pytest.raises(Clash, match=split):
-        leg_of(streams)
+    labelled, images = ({"main": Stream(), "other": Stream(split=split, labelled=known)} for known in (True, False))
+    with pytest.raises(Clash, match=f"--allow {split}"):
+        leg_of(images)
     allowed = make_root(splits=replace(image_splits(), allowed=frozenset({split})))
-    root, leg = leg_of(streams, allowed)
-    assert len(read_batch(readers(root, leg), leg, 0, root.seed)[0]["other"]) == 16
+    root, leg = leg_of(images, allowed)
+    sample = read_batch(readers(root, leg), leg, 0, root.seed)[0]["other"]
+    assert (len(sample), sample.targets) == (16, None)
+    with pytest.raises(Clash, match=f"would train on split '{split}'"):
+        leg_of(labelled, allowed)  # its labels never
 
 
 def test_a_split_that_is_not_there_is_named() -> None:

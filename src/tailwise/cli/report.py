@@ -77,7 +77,7 @@ def _report_run(folder: Path, split: str | None, test_prior: str | None, json: b
     run = Run.load(folder)
     (evaluation,) = evaluations([run], split, test_prior)
     shift = None if test_prior is None else find_shift(run.predictions, run.record, test_prior)
-    fitted = {what: run.record.get(what, "") for what in ("posthoc", "chosen")}
+    fitted = {what: run.record.get(what, "") for what in ("posthoc", "chosen", "learnt_on")}
     if json:
         print_json({**evaluation.to_dict(), **fitted, "scoring": shift and shift.to_dict()})
         return

@@ -68,8 +68,11 @@ def _effort(runs: Sequence[Run]) -> dict[str, float]:
 
 
 def _note(runs: Sequence[Run], test_prior: str | None) -> str:
-    """Say what was fitted and chosen on val, and how scores came under a test prior: of one run, and that others did likewise."""
-    said = [[run.record.get(what) for run in runs] for what in ("posthoc", "chosen")]
+    """Say what was fitted and chosen on val, on which measured images a stage learnt, and how scores came under a test prior.
+
+    Of one run, and that others did likewise.
+    """
+    said = [[run.record.get(what) for run in runs] for what in ("posthoc", "chosen", "learnt_on")]
     if test_prior is not None:
         said.append([find_shift(run.predictions, run.record, test_prior).scores for run in runs])
     return "; ".join(filter(None, map(_once, said)))

@@ -78,7 +78,9 @@ def _as_trained(record: Any, predictions: Predictions) -> Splits:
     labels = np.repeat(np.arange(len(counts)), counts)
     rows = np.broadcast_to(np.float32(0), (1, *record["data"]["shape"]))
     train = Rows(tuple(map(str, range(len(labels)))), rows, np.zeros(len(labels), np.int64), labels)
-    return Splits({"train": train}, predictions.classes, predictions.counts, predictions.groups, {"train": ""})
+    names = ("train", "val", "test")  # a stage may have learnt on images of the others
+    stand_ins, contents = dict.fromkeys(names, train), dict.fromkeys(names, "")
+    return Splits(stand_ins, predictions.classes, predictions.counts, predictions.groups, contents, frozenset(names))
 
 
 def _corrected(planned: PostHoc | None, fitted: Any) -> PostHoc | None:

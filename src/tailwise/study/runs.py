@@ -32,6 +32,7 @@ from tailwise.study.setup import Setup
 from tailwise.study.turns import Job, Turns
 from tailwise.training import Leg, Outcome, Plan, RunSettings, prior_left, run_method
 from tailwise.training.sentences import describe
+from tailwise.training.splits import MEASURED
 from tailwise.version import __version__
 
 EXTRACTOR = "extractor.safetensors"
@@ -343,6 +344,7 @@ def _leave(setup: Setup, job: Job, outcome: Outcome, posthoc: PostHoc | None, fo
         **_data_record(setup),
         **_training_record(setup, job.plan, outcome),
         **_chosen_record(outcome),
+        "learnt_on": _learnt_on(job.plan),
         "posthoc": said,
         "correction": plain(fitted),
         "prior_left": prior_left(setup.splits.counts.real, outcome.leg, fitted),
@@ -471,6 +473,12 @@ def _training_record(setup: Setup, plan: Plan, outcome: Outcome) -> dict[str, An
         "steps_trained": outcome.trained,
         "numerics": dict(outcome.root.numerics),
     }
+
+
+def _learnt_on(plan: Plan) -> str:
+    """Say on which rows that are measured on a stage learnt; nothing of most methods."""
+    splits = {stream.split for leg in plan.legs for stream in leg.stage.streams.values()} & set(MEASURED)
+    return f"learnt on the images of {' and '.join(sorted(splits))} too, without their labels" if splits else ""
 
 
 def _chosen_record(outcome: Outcome) -> dict[str, Any]:

@@ -208,7 +208,7 @@ def make_setup(
     if not any(setting.startswith("recipe.batch_size") for setting in training.settings):
         recipe = recipe.fit_batch(min(sum(part.counts()) for part in parts.values() or (manifest,)))
     backbone, recipe, extractor = choose_network(training.net, recipe, manifest.kind, device)
-    splits = prepare(manifest, recipe, data.groups, extractor)
+    splits = replace(prepare(manifest, recipe, data.groups, extractor), allowed=frozenset(training.allow))
     with forked(0, "check"):  # the caller's generator is not ours to draw from
         check_takes(build(resolve(Net(), backbone), splits.shape, len(splits.classes)), splits.shape)
     is_ready = manifest.kind == "features"
@@ -260,7 +260,7 @@ def _fold_setups(setup: Setup, parts: Mapping[Fold, Manifest], scheme: str | Non
     groups = make_groups(mean_counts([found.counts for found in splits]).real, scheme)
     groups = replace(groups, rule=f"{groups.rule}, by the mean of what trains in {len(parts)} folds")
     return tuple(
-        replace(setup, manifest=part, splits=replace(found, groups=groups), fold=fold, _plans={})
+        replace(setup, manifest=part, splits=replace(found, groups=groups, allowed=setup.splits.allowed), fold=fold, _plans={})
         for (fold, part), found in zip(parts.items(), splits, strict=True)
     )
 

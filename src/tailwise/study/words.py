@@ -50,6 +50,7 @@ class TrainingWords:
         settings: Set a knob, as in --set max_margin=0.3, --set ldam.scale=20 or --set recipe.epochs=20; may be repeated.
         device: Where to train.
         threads: torch threads of the training process. Default: the recipe's.
+        allow: Let methods learn on the images of this split too, without their labels, as sade(aggregate=yes) does; reports say so.
         processes: Train each run on this many processes of the CPU, which share every batch. Default: one.
         gpus: Train each run on this many GPUs, one process each, which share every batch. Default: one.
     """
@@ -59,6 +60,7 @@ class TrainingWords:
     settings: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = ()
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: int | None = None
+    allow: Annotated[tuple[Literal["test", "val"], ...], Parameter(negative="")] = ()
     processes: int | None = None
     gpus: int | None = None
 

@@ -79,10 +79,10 @@ class Outcome:
         """Give (N, C) logits of a split that may decide something.
 
         Raises:
-            BadValue: `test` decides nothing, unless the user allows it as a training stream.
+            BadValue: `test` decides nothing.
             BadData: the data have no such split.
         """
-        if split == "test" and split not in self.root.splits.allowed:
+        if split == "test":
             raise BadValue("split 'test' decides nothing; a method looks at 'val', which --split 80/10/10 sets aside")
         if split not in self.root.splits.rows:
             raise BadData(f"the data have no split {split!r} to decide on; set some of train aside with --split 80/10/10")

@@ -34,6 +34,7 @@ def _parts(leg: Leg) -> list[str]:
     """Name the loss, and whatever of the stage is not as it usually is."""
     stage, sampler = leg.stage, leg.stage.streams["main"].sampler
     said = [describe(stage.objective.criterion if isinstance(stage.objective, Supervised) else stage.objective)]
+    said += [f"rows of {split}, without their labels"] if (split := stage.streams["main"].split) != "train" else []
     said += [f"rows by {describe(sampler)}"] if sampler is not None else []
     beside = {name: stream.sampler for name, stream in stage.streams.items() if name != "main"}
     said += [f"beside them {name} rows" + (f" by {describe(by)}" if by is not None else "") for name, by in beside.items()]
