@@ -218,7 +218,7 @@ def test_what_does_not_fit_is_left_out_of_all_and_refused_by_name(tmp_path, caps
     assert run([*words, "--methods", "all", "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert f"{len(entries('method')) - said.count('left out: ')} methods x 1 seeds" in said
-    assert re.findall(r"left out: ([\w-]+)", said) == ["bbn", "paco", "ride", "rsg"]  # each with the sentence that names the reason
+    assert re.findall(r"left out: ([\w-]+)", said) == ["bbn", "paco", "ride", "rsg", "sade"]  # each with the sentence that names the reason
     assert "left out: rsg: rsg generates rows between the blocks of a network, and feature vectors pass none" in " ".join(said.split())
     assert run([*words, "--methods", "information augmentation,ce", "--dry-run", "--json"]) == 0
     assert [line.split(":")[0] for line in json.loads(capsys.readouterr().out)["left_out"]] == ["rsg"]

@@ -37,7 +37,7 @@ LONGER = {"bbn": {"epochs": 10}}
 
 ROWS = METHODS + [f"ce+{name}" for name in MODIFIERS]
 
-ANOTHER = {"rsg.cut": "stage2_1", "rsg.head_ratio": 0.5, "ride.blocks": 1}
+ANOTHER = {"rsg.cut": "stage2_1", "rsg.head_ratio": 0.5, "ride.blocks": 1, "sade.blocks": 1}
 """Second values that no rule finds: a block of the demo's network, a share of four classes that is another number of them, and as many
 stages as the demo's network has."""
 

@@ -164,6 +164,8 @@ PARTS: dict[str, Callable[[], Any]] = {
     "class_temperatures": lambda: losses.class_temperatures(COUNTS, 0.5),
     "divergences": lambda: losses.divergences(LOGITS, LOGITS[:, None]),
     "diversity": lambda: losses.diversity(LOGITS[:, None], torch.ones(4)),
+    "inverse_prior": lambda: losses.inverse_prior(COUNTS),
+    "skill_shifts": lambda: losses.skill_shifts(COUNTS),
     "paco_losses": lambda: losses.paco_losses(LOGITS, LABELS, LOGITS, LOGITS[:2], LABELS[:2]),
     "label_smoothing_factors": lambda: losses.label_smoothing_factors(COUNTS, 0.4, 0.1),
     "ClassBalancedSampler": lambda: ClassBalancedSampler().rows(LABELS.numpy(), np.random.default_rng(0), 0, 1),
