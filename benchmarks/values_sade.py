@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softmax
 
-from tailwise.losses import inverse_prior
+from tailwise.losses import CrossEntropyLoss, inverse_prior
 from tailwise.methods.sade import Aggregation, SkilledExperts
 from tailwise.objective import Clock, Sample
 from tailwise.optim import SGD
@@ -27,7 +27,7 @@ def _tensor(values: Any) -> Tensor:
 def loss(params: Values, inputs: Values) -> Computed:
     """Take the loss on given logits (experts, batch, classes)."""
     raw = _tensor(inputs["expert_logits"]).requires_grad_()
-    objective = SkilledExperts(inputs["counts"], params["tau"])
+    objective = SkilledExperts(CrossEntropyLoss(), inputs["counts"], params["tau"])
     objective.build(None, None)  # type: ignore[arg-type]
     labels = torch.tensor(inputs["targets"])
     term = objective.loss(GivenExperts(raw.transpose(0, 1), raw), {"main": Sample((raw,), labels, torch.arange(len(labels)))}, NOW)

@@ -41,6 +41,9 @@ ANOTHER = {"rsg.cut": "stage2_1", "rsg.head_ratio": 0.5, "ride.blocks": 1, "sade
 """Second values that no rule finds: a block of the demo's network, a share of four classes that is another number of them, and as many
 stages as the demo's network has."""
 
+BESIDE = {"sade.rate": {"aggregate": True}}
+"""Knobs of a stage that another knob asks for -> that one."""
+
 
 def another(kind: object, field: dataclasses.Field, where: str) -> object:
     """A value of a knob that is not its default, well inside its range."""
@@ -129,11 +132,12 @@ def test_every_knob_changes_the_answers(run, owner, knob):
     kind, _, name = owner.partition(":")
     made = load(kind, name)
     value = another(*knobs(made)[knob], f"{name}.{knob}")
-    changed = dataclasses.replace(made(), **{knob: value})
+    plain = dataclasses.replace(made(), **BESIDE.get(f"{name}.{knob}", {}))
+    changed = dataclasses.replace(plain, **{knob: value})
     if kind == "method":
-        recipe = toy_recipe(**SLOW_KNOBS.get(name, {}))
-        _, before = run(parse_row(name), recipe=recipe)
-        _, after = run(dataclasses.replace(parse_row(name), method=changed, text="changed"), recipe=recipe)
+        recipe, splits = toy_recipe(**SLOW_KNOBS.get(name, {})), dataclasses.replace(toy_splits(), allowed=frozenset({"test"}))
+        _, before = run(dataclasses.replace(parse_row(name), method=plain, text="plain"), recipe=recipe, splits=splits)
+        _, after = run(dataclasses.replace(parse_row(name), method=changed, text="changed"), recipe=recipe, splits=splits)
     else:
         _, before = run(parse_row(f"ce+{name}"))
         _, after = run(dataclasses.replace(parse_row("ce"), modifiers=(changed,), text="changed"))

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 import tailwise as tw
 from tailwise.cli import run as command
 from tailwise.errors import Clash
-from tailwise.losses import inverse_prior, skill_shifts
+from tailwise.losses import CrossEntropyLoss, inverse_prior, skill_shifts
 from tailwise.method import Net
 from tailwise.methods.sade import LEAST, Aggregation, SkilledExperts, Weighed, weighed
 from tailwise.models import Branched, Branches, CosineHead, build, resolve
@@ -46,7 +46,7 @@ def sample(rows: int = 5, **extra: Tensor) -> Sample:
 
 
 def skilled(counts=COUNTS, tau: float = 2.0) -> SkilledExperts:
-    objective = SkilledExperts(counts, tau)
+    objective = SkilledExperts(CrossEntropyLoss(), counts, tau)
     objective.build(experts(), ABOUT)
     return objective
 

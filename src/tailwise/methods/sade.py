@@ -16,7 +16,7 @@ from tailwise.losses.experts import skill_shifts
 from tailwise.method import About, Card, Learn, Method, Net, Stage, Start, Stream, knob, method
 from tailwise.models.chain import Branches
 from tailwise.models.heads import CosineHead
-from tailwise.objective import Batch, Clock, Objective, Out, Term, supervised
+from tailwise.objective import Batch, Clock, Criterion, Objective, Out, Term, supervised
 from tailwise.optim.sgd import SGD
 from tailwise.pixels.augment import ColourJitter, Grey
 
@@ -72,7 +72,9 @@ class SADE(Method):
         """Yield one stage or two."""
         branches = Branches(3, stages=self.blocks, width=self.width)
         yield Stage(
-            net=Net(head=CosineHead(self.scale), branches=branches), objective=SkilledExperts(SHOWN, self.tau), name="three experts"
+            net=Net(head=CosineHead(self.scale), branches=branches),
+            objective=SkilledExperts(CrossEntropyLoss(), SHOWN, self.tau),
+            name="three experts",
         )
         if self.aggregate:
             yield Stage(
@@ -88,13 +90,15 @@ class SADE(Method):
 
 @dataclass(eq=False)
 class SkilledExperts(Objective):
-    """Cross-entropy of each of three experts, each under its own shift of the logits (equations 2 to 4).
+    """A criterion of each of three experts, each under its own shift of the logits (equations 2 to 4).
 
     Args:
+        criterion: cross-entropy, weighted where a modifier weights it.
         counts: (classes,) rows a class that the stage shows.
         tau: of the third expert.
     """
 
+    criterion: Criterion
     counts: Counts = SHOWN
     tau: float = 2.0
 
@@ -109,8 +113,11 @@ class SkilledExperts(Objective):
         rows = batch["main"]
         logits = net(rows.images).logits
         logits = logits + self.shifts.to(logits.dtype)
-        each = [supervised(CrossEntropyLoss(), logits[:, k], rows) for k in range(len(self.shifts))]
+        each = [supervised(self.criterion, logits[:, k], rows) for k in range(len(self.shifts))]
         return replace(each[0], values=torch.stack([term.values for term in each]).sum(0))
+
+    def prior_left(self, prior: Any) -> None:
+        """Say that what the mean of three skills leaves of the class prior is not known."""
 
 
 @dataclass(eq=False)
