@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from tailwise.method import Best
+from tailwise.method import Best, Learn
 from tailwise.objective import Criterion, Supervised
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ def _parts(leg: Leg) -> list[str]:
     said += [f"beside them {name} rows" + (f" by {describe(by)}" if by is not None else "") for name, by in beside.items()]
     said += [f"{views} views of each row"] if (views := len(stage.streams["main"].views)) > 1 else []
     if "*" not in [entry.pattern for entry in leg.learn]:
-        said.append("only " + ", ".join(entry.pattern for entry in leg.learn) + " learn")
+        said.append("only " + ", ".join(map(_learning, leg.learn)) + " learn")
+    if stage.frozen_norm == "train":
+        said.append("normalisation of what rests goes on")
     if stage.start.reset:
         said.append("anew: " + ", ".join(stage.start.reset))
     said += [describe(part) for part in (stage.mixing, stage.gradient, stage.average) if part is not None]
@@ -49,10 +51,19 @@ def _parts(leg: Leg) -> list[str]:
     return said
 
 
+def _learning(entry: Learn) -> str:
+    return entry.pattern + (f" at {entry.rate:g} of the rate" if entry.rate != 1 else "")
+
+
 def describe(part: Any) -> str:
-    """Name a part with the fields that are plain numbers, and the switches that are on."""
+    """Name a part with the fields that are plain numbers, the words that are not its usual ones, and the switches that are on."""
     fields = {f.name: getattr(part, f.name) for f in dataclasses.fields(part) if f.name != "reduction"}
     inner = [describe(v) for v in fields.values() if isinstance(v, Criterion)]
     plain = [f"{k}={v:g}" for k, v in fields.items() if isinstance(v, float | int) and not isinstance(v, bool)]
+    plain += [f"{f.name}={fields[f.name]}" for f in dataclasses.fields(part) if _is_unusual(f, fields.get(f.name))]
     on = [f.name for f in dataclasses.fields(part) if getattr(part, f.name) is True and f.default is not True]
     return type(part).__name__ + (f"({', '.join(inner + plain + on)})" if inner or plain or on else "")
+
+
+def _is_unusual(field: dataclasses.Field[Any], value: Any) -> bool:
+    return isinstance(value, str) and value not in ("", field.default)
