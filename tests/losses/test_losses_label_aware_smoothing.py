@@ -62,6 +62,12 @@ def test_the_gradient_is_probability_less_smoothed_label():
     torch.testing.assert_close(z.grad, (torch.softmax(LOGITS, 1) - labels) / 9, rtol=1e-12, atol=1e-15)
 
 
+@SHAPES
+def test_gradcheck(shape):
+    loss = LabelAwareSmoothingLoss((120, 45, 0, 4), 0.4, 0.1, shape)
+    assert torch.autograd.gradcheck(lambda z: loss(z, TARGETS), LOGITS.clone().requires_grad_())
+
+
 @pytest.mark.reference
 def test_with_a_share_less_it_is_the_authors_over_all_classes(records):
     for record in records("label_aware_smoothing"):

@@ -93,6 +93,7 @@ CASES: dict[str, Callable[[], Case]] = {
     **{name: lambda name=name: written(name) for name in entries("method")},
     **{f"ce+{name}": lambda name=name: written(f"ce+{name}") for name in entries("modifier")},
     "paco(gpaco)": lambda: written("paco(gpaco)"),
+    "shares of branches drawn": lambda: written("bbn(schedule=beta)+sam", replace(SHORT, accumulate=2)),
     "clipped": lambda: written("ldam-drw", replace(SHORT, clip=0.5)),
     "accumulated": lambda: written("ldam-drw+sam+ema(decay=0.8)", replace(SHORT, accumulate=2)),
     "weights learnt over their mean": lambda: written("meta-weight-net(normalise=true)+drw+sam", replace(SHORT, clip=0.5)),
