@@ -170,6 +170,12 @@ class Part(nn.Module):
         super().__init_subclass__(**kwargs)
         code_digest(cls)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a field; a part in it is found although the field's default, as in `teacher: Part | None = None`, stands on the class."""
+        super().__setattr__(name, value)
+        if isinstance(value, nn.Module) and hasattr(type(self), name):
+            self.__dict__[name] = value
+
 
 class Criterion(Part):
     """A loss on logits and targets: per-row values and weights underneath, ordinary torch on top.

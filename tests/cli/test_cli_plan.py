@@ -211,6 +211,19 @@ def test_a_dry_run_leaves_everything_as_it_is(tmp_path, capsys):
     assert {str(p): (p.stat().st_size, p.stat().st_mtime_ns) for p in tmp_path.rglob("*") if p.is_file()} == before
 
 
+def test_branches_are_left_out_where_the_network_cannot_have_them(tmp_path, capsys):
+    words = ["compare", "digits", "--split", "50/10/40", "--recipe", "demo", "--net", "mobilenetv3_small_050", "--seeds", "1", "--dry-run"]
+    words += ["--out", str(tmp_path / "s"), "--methods"]
+    assert run([*words, "ensemble,ce"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "left out: ride: branches of 0.75 of the channels can be made of the CIFAR ResNets alone, not of 'mobilenetv3_small_050'" in said
+    assert run([*words, "ride"]) == 2
+    assert "set the method's width=1" in capsys.readouterr().err
+    assert run([*words, "ride(width=1,blocks=9)"]) == 2
+    assert "9 stages a branch leave no trunk of 'mobilenetv3_small_050', which has" in capsys.readouterr().err
+    assert run([*words, "ride(width=1,blocks=1)"]) == 0
+
+
 def test_what_does_not_fit_is_left_out_of_all_and_refused_by_name(tmp_path, capsys):
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "f.npz", features=rng.normal(size=(60, 4)).astype("float32"), labels=np.arange(60) % 3)

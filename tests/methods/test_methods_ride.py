@@ -268,6 +268,12 @@ def test_what_may_stand_on_it_does(run, text):
     assert np.isfinite(logits).all()
 
 
+def test_class_means_are_taken_of_the_experts_features_side_by_side(run):
+    outcome, _ = run("ncm(base=ride)")
+    features = outcome.predictions().splits["test"].features
+    assert features.shape == (len(toy_splits().rows["test"]), 3 * 48)  # three quarters of 64 channels, of each
+
+
 @pytest.mark.parametrize("text", ["balms(base=ride)", "lws(base=ride)", "mislas(base=ride)"])
 def test_what_may_not_is_refused(text):
     with pytest.raises(Clash, match=r"branch|head"):

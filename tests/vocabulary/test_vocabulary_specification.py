@@ -20,6 +20,7 @@ from tailwise.counts import SHOWN
 from tailwise.errors import NoSpecification
 from tailwise.losses import BalancedSoftmaxLoss, ClassWeighted, CrossEntropyLoss, LDAMLoss
 from tailwise.method import Net, Stage
+from tailwise.objective import Criterion
 from tailwise.optim import SGD
 from tailwise.registry import load_file
 from tailwise.samplers import ClassBalancedSampler
@@ -184,6 +185,27 @@ def test_criteria_are_their_fields_and_not_their_buffers():
     assert spec(one) != spec(LDAMLoss([3, 1], max_margin=0.4))
     assert spec(LDAMLoss([3, 1])) != spec(LDAMLoss([3.0, 1.0]))
     assert spec(ClassWeighted(LDAMLoss([3, 1]), [3, 1])) != spec(ClassWeighted(CrossEntropyLoss(), [3, 1]))
+
+
+@dataclass(eq=False)
+class Optional(Criterion):
+    inner: Criterion | None = None
+
+    def rows(self, logits, targets):
+        return (self.inner or CrossEntropyLoss()).rows(logits, targets)
+
+
+def test_a_part_in_a_field_that_may_be_none_is_in_use_and_in_the_key():
+    with_one, without = Optional(LDAMLoss([9, 3, 1])), Optional()
+    logits, targets = torch.randn(4, 3), torch.tensor([0, 1, 2, 2])
+    assert torch.equal(with_one(logits, targets), LDAMLoss([9, 3, 1])(logits, targets))
+    assert torch.equal(without(logits, targets), CrossEntropyLoss()(logits, targets))
+    assert spec(with_one) != spec(without)
+    made = fresh(with_one)
+    assert spec(made) == spec(with_one)
+    assert made.inner is not with_one.inner
+    assert [name for name, _ in made.named_buffers()] == ["inner.margins"]
+    assert made.double().inner.margins is dict(made.named_buffers())["inner.margins"]
 
 
 def test_fresh_parts_are_equal_and_their_own():

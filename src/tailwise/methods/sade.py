@@ -159,14 +159,14 @@ def weighed(logits: Tensor, weights: Tensor) -> Tensor:
 
 
 class Weighed(nn.Module):
-    """Experts, their logits summed by weights: (B, C)."""
+    """Experts, their logits (B, C) summed by weights, their features side by side."""
 
     def __init__(self, net: nn.Module, weights: nn.Parameter) -> None:
         super().__init__()
         self.net = net
         self.weights = weights
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Out:
         """Give the weighed sum."""
         out: Out = self.net(images)
-        return weighed(out.logits, self.weights)
+        return Out(weighed(out.logits, self.weights), out.features.flatten(1))

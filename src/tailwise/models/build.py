@@ -80,11 +80,12 @@ def _first_of_branches(net: Net, blocks: OrderedDict[str, nn.Module], shape: tup
     if branches.stages:
         starts = stage_starts(nn.ModuleDict(blocks).eval(), shape) if len(blocks) > 1 else []
         nn.ModuleDict(blocks).train()
-        asked, cut = f"{branches.stages} stages", starts[-branches.stages] if len(starts) >= branches.stages else 0
+        asked, there = f"{branches.stages} stages", f"{len(starts) + 1} stages"
+        cut = starts[-branches.stages] if len(starts) >= branches.stages else 0
     else:
-        asked, cut = f"{branches.blocks} blocks", len(blocks) - branches.blocks
+        asked, there, cut = f"{branches.blocks} blocks", f"{len(blocks)} blocks", len(blocks) - branches.blocks
     if cut < 1:
-        raise BadData(f"{asked} a branch leave no trunk of {net.backbone!r}, which has {len(blocks)} blocks")
+        raise BadData(f"{asked} a branch leave no trunk of {net.backbone!r}, which has {there}; give fewer, or another network")
     return cut
 
 
@@ -100,7 +101,8 @@ def _narrowed(net: Net, shape: tuple[int, ...], start: str) -> Body:
     narrow = find_network(str(net.backbone)).narrow
     if narrow is None:
         raise BadData(
-            f"branches of {branches.width:g} of the channels can be made of the CIFAR ResNets alone, not of {net.backbone!r}; width=1"
+            f"branches of {branches.width:g} of the channels can be made of the CIFAR ResNets alone, not of {net.backbone!r}; "
+            "set the method's width=1"
         )
     return narrow(shape, start, branches.width)
 

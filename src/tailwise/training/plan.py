@@ -12,11 +12,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 
 from tailwise.counts import ClassCounts
-from tailwise.errors import BadValue, Clash
+from tailwise.errors import BadData, BadValue, Clash
 from tailwise.method import About, Best, Learn, Net, Pending, Stage, Stages, Start, Stream, Undecided, advance, relay
-from tailwise.models import LinearHead, resolve
+from tailwise.models import LinearHead, build, resolve
 from tailwise.objective import Objective, Supervised
 from tailwise.recipe import Recipe
 from tailwise.seeds import generator
@@ -303,16 +304,23 @@ def _epoch_rows(root: Root, main: Stream, recipe: Recipe) -> int:
 
 
 def _check_network(stage: Stage, root: Root) -> None:
-    """Refuse a network that branches where there is nothing to branch.
+    """Refuse a network that branches where there is nothing to branch, or where its blocks cannot be had as they are asked for.
 
     Raises:
-        Clash: feature vectors, which pass no blocks.
+        Clash: feature vectors, which pass no blocks; too few blocks, or blocks of one width.
     """
-    if stage.net is not None and stage.net.branches is not None and len(root.splits.shape) == 1:
+    if stage.net is None or stage.net.branches is None:
+        return
+    if len(root.splits.shape) == 1:
         raise Clash(
             f"stage {stage.name or 'train'!r} splits the last blocks of a network into branches, and feature vectors pass no blocks; "
             "give images to a recipe that trains a network, or another method"
         )
+    try:
+        with torch.device("meta"):  # shapes without values: nothing is drawn, nothing is computed
+            build(replace(stage.net, weights=None), root.splits.shape, len(root.splits.classes))
+    except BadData as refusal:
+        raise Clash(str(refusal)) from None
 
 
 def _check_objective(objective: Objective, stage: Stage, recipe: Recipe) -> None:

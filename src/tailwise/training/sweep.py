@@ -19,12 +19,11 @@ PIXELS = LARGEST_BATCH * 32 * 32
 
 
 def answers(out: Out | Tensor) -> Answers:
-    """Take a predictor's output apart: the mean of the branches' logits, and features where there is one vector a row."""
+    """Take a predictor's output apart: of branches the mean of the logits, and the features side by side."""
     if not isinstance(out, Out):
         return out.float().cpu().numpy(), None
     logits = out.logits.mean(1) if out.logits.ndim == 3 else out.logits
-    features = out.features.float().cpu().numpy() if out.features.ndim == 2 else None
-    return logits.float().cpu().numpy(), features
+    return logits.float().cpu().numpy(), out.features.flatten(1).float().cpu().numpy()
 
 
 @torch.inference_mode()
