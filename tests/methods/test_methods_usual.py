@@ -14,6 +14,7 @@ from tailwise.errors import Clash
 from tailwise.losses import CrossEntropyLoss, LDAMLoss
 from tailwise.method import About, Method, Net, Stage
 from tailwise.mixing import Mixup
+from tailwise.models.heads import LinearHead, NormalisedHead
 from tailwise.modifiers.mixup import WithMixup
 from tailwise.objective import Objective, Term
 from tailwise.registry import parse_row
@@ -119,6 +120,16 @@ def test_scaling_keeps_the_network_that_the_base_named():
 def test_scaling_and_retraining_share_their_base(run):
     run("crt", store="shared")
     assert run("lws", store="shared")[0].trained < run("lws", store="alone")[0].trained
+
+
+@pytest.mark.parametrize("text", ["crt(base=ldam-drw)", "crt(base=ride)", "balms(base=ldam-drw)"])
+def test_a_classifier_trained_anew_is_linear_over_a_base_of_cosines(run, text):
+    """Cosines without the scale of the base's loss lie within a unit of each other, and no cross-entropy is low on them."""
+    outcome, _ = run(text)
+    before, after = (leg.net.head for leg in outcome.legs[-2:])
+    assert (before, after) == (NormalisedHead(), LinearHead())
+    heads = {name for name in outcome.state.tensors if name.startswith("net.") and ".head." in name}
+    assert {name.rsplit(".", 1)[1] for name in heads} == {"weight", "bias"}
 
 
 # --- nearest class means --------------------------------------------------------------------------------------------------

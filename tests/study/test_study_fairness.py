@@ -140,6 +140,7 @@ def leg(**fields: Any) -> dict[str, Any]:
 
 
 HEAD = leg(line="b", stop=64, seconds=1.0, recipe="second", epochs=2, images_seen=4000, passes=4000, learn=["net.head.*"])
+HEADS = {**HEAD, "learn": ["net.branches.0.head.*", "net.branches.1.head.*"]}
 NORMALISE = {"part": "Normalise", "mean": [0.5], "std": [0.5]}
 RECIPE = {
     "part": "Recipe",
@@ -227,6 +228,16 @@ def beside(*runs: Run, base: tuple[Run, ...] = (made(),)) -> tuple[str, ...]:
             ("2,000 training images and 300 generated, not 2,000 training images",),
         ),
         ({"legs": [leg(), HEAD], "steps": 384, "images_seen": 24000, "passes": 24000}, ("64 steps more: 2 epochs more on the head",)),
+        ({"legs": [leg(), HEADS], "steps": 384, "images_seen": 24000, "passes": 24000}, ("64 steps more: 2 epochs more on the heads",)),
+        (
+            {
+                "legs": [leg(), {**HEAD, "learn": ["objective.rate_logits", "net.head.*"]}],
+                "steps": 384,
+                "images_seen": 24000,
+                "passes": 24000,
+            },
+            ("64 steps more: 2 epochs more on the rate logits and the head",),
+        ),
         ({"legs": [leg(gradient="SAM(rho=0.05)")], "passes": 40000}, ("2 passes an image, not 1",)),
         ({"images_seen": 40000, "passes": 40000}, ("125 images a step, not 62.5",)),
         ({"numerics__device": "NVIDIA H200", "numerics__precision": "bfloat16"}, ("on NVIDIA H200, not cpu, in bfloat16, not float32",)),

@@ -128,6 +128,7 @@ class BALMS(Method):
             raise Clash(f"{self} trains one head anew, and its base leaves a head a branch; choose another base")
         sampler = LearntRateSampler(self.power)
         yield Stage(
+            net=replace(net, head=None),  # a linear one: cosines without a temperature cannot outweigh the log prior
             objective=MetaSampled(BalancedSoftmaxLoss(about.counts.real), sampler),
             streams={"main": Stream(sampler=sampler), "meta": Stream(sampler=ClassBalancedSampler(1), batch_share=self.meta_share)},
             learn=(Learn("objective.rate_logits", optimiser="rates"), Learn(HEAD)),

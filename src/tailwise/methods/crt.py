@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tailwise.losses.cross_entropy import CrossEntropyLoss
 from tailwise.method import About, Card, Learn, Method, Stage, Start, Stream, knob, leaving, method
@@ -17,7 +17,7 @@ from tailwise.samplers.class_balanced import ClassBalancedSampler
         family="decoupled",
         paper="Kang et al., ICLR 2020",
         arxiv="1910.09217",
-        formula="stage 2: CE on class-balanced rows, only the head learns, from fresh weights",
+        formula="stage 2: CE on class-balanced rows, only the head learns, a linear one with fresh weights",
         why="Features learnt from all images as they come are good; it is the classifier on them that favours frequent classes. "
         "Training it anew on balanced rows, with the features at rest, moves the boundaries alone.",
         avoid="Over a base that is balanced already, which leaves little to gain. With classes of one or two images the new head sees "
@@ -41,6 +41,7 @@ class CRT(Method):
         """Yield the base's stages, then the re-training."""
         net = yield from leaving(self.base.stages(about))
         yield Stage(
+            net=replace(net, head=None),  # a linear one: cosines without a temperature would learn next to nothing
             criterion=CrossEntropyLoss(),
             streams={"main": Stream(sampler=ClassBalancedSampler(self.per_class))},
             learn=tuple(map(Learn, net.heads)),

@@ -6,6 +6,7 @@ seeds, steps and images, device and versions. Where it is not equal, the row say
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -352,15 +353,15 @@ def _epochs(runs: Sequence[Run]) -> dict[str, float]:
         usual = [entry["pattern"] for entry in record["recipe"]["learn"]]
         for leg in record["legs"]:
             patterns = leg.get("learn", usual)
-            learning = "" if patterns in (usual, ["*"]) else " and ".join(map(_parameters, patterns))
+            learning = "" if patterns in (usual, ["*"]) else " and ".join(dict.fromkeys(map(_parameters, patterns)))
             found[learning] = found.get(learning, 0) + leg.get("epochs", 0) / len(runs)
     return found
 
 
 def _parameters(pattern: str) -> str:
-    """Name a pattern of parameters: `net.head.*` is the head, `net.head.scale` its scale."""
-    name = pattern.removeprefix("net.").removesuffix(".*")
-    return f"the {' '.join(name.split('.'))}"
+    """Name a pattern of parameters: `net.head.*` is the head, `net.head.scale` its scale, `net.branches.1.head.*` one of the heads."""
+    name = re.sub(r"^branches\.\d+\.head", "heads", pattern.removeprefix("net.").removesuffix(".*"))
+    return f"the {name.removeprefix('objective.').replace('.', ' ').replace('_', ' ')}"
 
 
 def _other_machine(mine: Sequence[Mapping[str, str]], theirs: Sequence[Mapping[str, str]]) -> Iterator[str]:
