@@ -177,7 +177,7 @@ def test_comparison_as_json_carries_the_recommendation(photos, capsys):
     found = told(capsys, *words)
     assert set(found) == {"schema", "folder", "summary", "recommendation", "saving"}
     choice = {"row", "typed", "run", "seeds", "val", "val_interval", "val_images", "next_row", "next_val", "lead", "settled"}
-    assert set(found["recommendation"]) == choice | {"test", "folds", "gain", "advice"}
+    assert set(found["recommendation"]) == choice | {"test", "folds", "learnt_on", "gain", "advice"}
     assert found["recommendation"] == json.loads(Path("s/report.json").read_text())["recommendation"]
     assert Path("s/runs", found["recommendation"]["run"], "run.json").exists()
     assert told(capsys, *words) == found
