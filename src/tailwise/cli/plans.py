@@ -55,7 +55,7 @@ def print_study_plan(setup: Setup, seeds: int, plans: Mapping[str, Plan], steps:
         size, each = f"{size} x {len(setup.dealt)} folds", f"{each} in each fold, here {setup.folds[0].fold}"
     tree = Tree(Text(f"{size} on {setup.network}, recipe {setup.recipe.name}; {each}:"))
     remarks = [f"{kind}: {said}" for kind in ("warning", "note") for said in merged(setup, plans, kind)]
-    remarks += [f"left out: {reason}" for reason in setup.left_out]
+    remarks += [f"left out: {said}" for said in _left_out(setup.left_out)]
     room = max(ROOM - sum(map(_height, remarks)), SOME)
     whole = sys.maxsize - _grow(Tree(""), branches, 0, sys.maxsize, tables.console.width)
     shown = branches if whole <= room else [_in_brief(branch) for branch in branches]
@@ -115,6 +115,15 @@ def merged(setup: Setup, plans: Mapping[str, Plan], kind: str) -> Iterator[str]:
         yield f"{first} {what}" + (f"; so do {_named(others)}" if others else "")
 
 
+def _left_out(reasons: Sequence[str]) -> Iterator[str]:
+    """Give each reason once, with all methods that it leaves out."""
+    said: dict[str, list[str]] = {}
+    for reason in reasons:
+        name, _, why = reason.partition(": ")
+        said.setdefault(why, []).append(name)
+    yield from (f"{', '.join(names)}: {why}" for why, names in said.items())
+
+
 def _height(text: str) -> int:
     """Count the lines that a line takes on a terminal."""
     return len(Text(text).wrap(tables.console, tables.console.width))
@@ -151,8 +160,8 @@ def _grow(tree: Tree, branches: Sequence[Branch], end: int, room: int, width: in
     """
     width -= GUIDE
     for number, branch in enumerate(branches):
-        if room < 1:
-            left = branches[number:]
+        left = branches[number:]
+        if room < 1 and count_lines(left) > 1:
             tree.add(Text(f"... {count_lines(left):,} more, on which {_rows(rows_on(left))} end; {ALL}", style="italic"))
             break
         line = _line(branch, end)

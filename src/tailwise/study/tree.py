@@ -163,7 +163,7 @@ def saving(records: Sequence[Mapping[str, Any]]) -> Saving:
     steps_alone = sum(leg["stop"] - leg["start"] for leg in legs)
     seconds_alone = sum(leg["seconds"] for leg in legs)
     steps_shared, seconds_shared = 0, 0.0
-    for line in {leg["line"] for leg in legs}:
+    for line in dict.fromkeys(leg["line"] for leg in legs):  # in their order, so that a sum of seconds is the same every time
         mine = sorted((leg for leg in legs if leg["line"] == line), key=lambda leg: leg["stop"])
         reached = 0
         for leg in mine:

@@ -313,8 +313,8 @@ def _check_network(stage: Stage, root: Root) -> None:
         return
     if len(root.splits.shape) == 1:
         raise Clash(
-            f"stage {stage.name or 'train'!r} splits the last blocks of a network into branches, and feature vectors pass no blocks; "
-            "give images to a recipe that trains a network, or another method"
+            "feature vectors pass no blocks that could split into branches; give images to a recipe that trains a network, "
+            "or another method"
         )
     try:
         with torch.device("meta"):  # shapes without values: nothing is drawn, nothing is computed
