@@ -64,15 +64,15 @@ ResNet-32: other data, another network, other recipes. They stand there for orie
 METHODS = "ce,balanced-softmax,ldam-drw,crt,rsg,bbn,ride,sade,paco,mislas,meta-weight-net,balms"
 
 PUBLISHED: Mapping[str, tuple[str, str]] = {
-    "ce": ("38.32", "LDAM's and BBN's papers, from memory"),
-    "balanced-softmax": ("50.8", "PaCo's paper, 400 epochs, AutoAugment, from memory"),
-    "ldam-drw": ("42.04", "LDAM's paper, from memory"),
+    "ce": ("38.32", "LDAM's and BBN's papers, not looked up again"),
+    "balanced-softmax": ("50.8", "PaCo's paper, 400 epochs, AutoAugment, not looked up again"),
+    "ldam-drw": ("42.04", "LDAM's paper, not looked up again"),
     "crt": ("43.3", "RIDE's README, there called Decouple; cross-entropy there 39.1"),
-    "rsg": ("44.55", "RSG's paper, with LDAM-DRW, from memory"),
-    "bbn": ("42.56", "BBN's paper, from memory"),
+    "rsg": ("44.55", "RSG's paper, with LDAM-DRW, not looked up again"),
+    "bbn": ("42.56", "BBN's paper, not looked up again"),
     "ride": ("48.6", "RIDE's README, 3 experts; cross-entropy there 39.1"),
     "sade": ("49.8", "SADE's README; cross-entropy there 41.4"),
-    "paco": ("52.0", "PaCo's paper, 400 epochs, AutoAugment, from memory"),
+    "paco": ("52.0", "PaCo's paper, 400 epochs, AutoAugment, not looked up again"),
     "mislas": ("47.0", "MiSLAS's README"),
 }
 """CIFAR-100-LT at ratio 100, ResNet-32: top-1 accuracy and its source, as `../shared/reference/protocols.md` has them, section 5.3. For

@@ -89,7 +89,7 @@ def _page(name: str, kind: type[Method], results: Results) -> Iterator[str]:
     if card.avoid:
         yield f"## When not to use it\n\n{_filled(card.avoid)}"
     yield from _knobs(name, kind)
-    yield f"## Cost\n\n{_filled(f'{_capital(card.cost)}, where plain training is 1 forward, with its backward, a step.')}"
+    yield f"## Cost\n\n{_filled(f'{_capital(card.cost)}. Plain training is 1 forward, with its backward, a step.')}"
     if card.processes:
         yield _filled(f"Several processes do not equal one: {card.processes}.")
     if card.departs:

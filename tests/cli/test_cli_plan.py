@@ -222,9 +222,9 @@ def test_branches_are_left_out_where_the_network_cannot_have_them(tmp_path, caps
     )
     assert run([*words, "ride"]) == 2
     assert "set the method's width=1" in capsys.readouterr().err
-    assert run([*words, "ride(width=1,blocks=9)"]) == 2
+    assert run([*words, "ride(width=1,own_stages=9)"]) == 2
     assert "9 stages a branch leave no trunk of 'mobilenetv3_small_050', which has" in capsys.readouterr().err
-    assert run([*words, "ride(width=1,blocks=1)"]) == 0
+    assert run([*words, "ride(width=1,own_stages=1)"]) == 0
 
 
 def test_what_does_not_fit_is_left_out_of_all_and_refused_by_name(tmp_path, capsys):

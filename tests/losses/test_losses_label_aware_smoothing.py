@@ -137,8 +137,8 @@ def test_two_classes_by_hand():
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"head": 1.0}, "shares in \\[0, 1\\)"),
-        ({"tail": -0.1}, "shares in \\[0, 1\\)"),
+        ({"smooth_head": 1.0}, "shares in \\[0, 1\\)"),
+        ({"smooth_tail": -0.1}, "shares in \\[0, 1\\)"),
         ({"shape": "linear"}, "'concave', 'convex' or a power"),
         ({"shape": 0.0}, "above 0"),
         ({"shape": math.inf}, "above 0"),

@@ -62,7 +62,9 @@ def slow_share(n: int, head: float, tail: float) -> float:
 
 
 @pytest.mark.reference
-@pytest.mark.parametrize(("text", "head", "tail", "rate"), [("mislas", 0.4, 0.1, 0.2), ("mislas(head=0.3,tail=0,rate=0.5)", 0.3, 0.0, 0.5)])
+@pytest.mark.parametrize(
+    ("text", "head", "tail", "rate"), [("mislas", 0.4, 0.1, 0.2), ("mislas(smooth_head=0.3,smooth_tail=0,rate=0.5)", 0.3, 0.0, 0.5)]
+)
 def test_the_second_stage_is_that_of_slow_loops(text, head, tail, rate):
     """On vectors: each row's s_k (w_k h + b_k), smoothed labels, momentum, decay, and the cosine of the epochs at both rates."""
     second = replace(seam_runs.RECIPE.second, net="features", augment=(), epochs=3)
@@ -230,7 +232,7 @@ def test_forwards_are_as_many_as_the_card_says_and_none_goes_back_through_the_ba
 
 @pytest.mark.limit
 def test_without_smoothing_shift_and_a_classifier_that_moves_it_is_learnable_weight_scaling(run):
-    limit, logits = run("mislas(base=mixup,head=0,tail=0,rate=1e-30,shift=no)")
+    limit, logits = run("mislas(base=mixup,smooth_head=0,smooth_tail=0,rate=1e-30,shift=no)")
     simpler, expected = run("lws(base=mixup)")
     assert moved(simpler, limit) <= {"net.head.scale"}
     np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)
@@ -251,7 +253,7 @@ def test_a_second_stage_that_does_not_learn_leaves_the_base_but_for_its_statisti
 @pytest.mark.limit
 def test_on_even_counts_all_labels_are_smoothed_by_the_tails_share(run):
     even = toy_splits((5, 5, 5, 5))
-    (_, one), (_, other), (_, third) = (run(text, splits=even) for text in ("mislas", "mislas(head=0.2)", "mislas(tail=0.2)"))
+    (_, one), (_, other), (_, third) = (run(text, splits=even) for text in ("mislas", "mislas(smooth_head=0.2)", "mislas(smooth_tail=0.2)"))
     assert np.array_equal(one, other)
     assert not np.array_equal(one, third)
 
@@ -260,7 +262,7 @@ def test_smoothing_makes_frequent_classes_less_sure(run):
     """Head 0.6 and tail 0: rows of the largest class are given a smaller probability than without smoothing, by the same base."""
     recipe = toy_recipe(**{"second.epochs": 20})
     shares = []
-    for text in ("mislas(head=0.6,tail=0)", "mislas(head=0,tail=0)"):
+    for text in ("mislas(smooth_head=0.6,smooth_tail=0)", "mislas(smooth_head=0,smooth_tail=0)"):
         outcome, _ = run(text, recipe=recipe)
         with torch.no_grad():
             shown = torch.cat([batch.images[batch.labels == 0] for batch in batches(outcome)])
@@ -352,7 +354,7 @@ def test_without_normalisation_there_is_nothing_to_shift(run, monkeypatch):
 
 def test_the_plan_says_smoothing_rates_and_shift():
     said = plan("mislas(shape=convex)").sentences()[-1]
-    assert "LabelAwareSmoothingLoss(head=0.4, tail=0.1, shape=convex)" in said
+    assert "LabelAwareSmoothingLoss(smooth_head=0.4, smooth_tail=0.1, shape=convex)" in said
     assert "rows by ClassBalancedSampler(per_class=4)" in said
     assert "only net.head.scale, net.head.* at 0.2 of the rate learn" in said
     assert "normalisation of what rests goes on" in said
@@ -361,7 +363,7 @@ def test_the_plan_says_smoothing_rates_and_shift():
 
 def test_published_settings_go_by_their_presets():
     settings = {name: parse_row(f"mislas({name})").method for name in MiSLAS.card.presets}
-    numbers = {name: (m.head, m.tail, m.rate, m.shift, m.base.alpha) for name, m in settings.items()}
+    numbers = {name: (m.smooth_head, m.smooth_tail, m.rate, m.shift, m.base.alpha) for name, m in settings.items()}
     assert numbers == {
         "cifar10-lt": (0.3, 0.0, 0.5, False, 1.0),
         "imagenet-lt": (0.3, 0.0, 0.05, True, 0.2),
@@ -371,7 +373,8 @@ def test_published_settings_go_by_their_presets():
 
 
 @pytest.mark.parametrize(
-    "text", ["mislas(head=1)", "mislas(tail=-0.1)", "mislas(rate=0)", "mislas(shape=0)", "mislas(shape=bent)", "mislas(per_class=0)"]
+    "text",
+    ["mislas(smooth_head=1)", "mislas(smooth_tail=-0.1)", "mislas(rate=0)", "mislas(shape=0)", "mislas(shape=bent)", "mislas(per_class=0)"],
 )
 def test_settings_out_of_range_are_refused_in_a_line(text):
     with pytest.raises(BadValue, match="mislas") as refused:

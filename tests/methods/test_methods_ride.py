@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tailwise.errors import Clash
-from tailwise.losses import ClassWeighted, CrossEntropyLoss, LDAMLoss, class_temperatures, divergences, diversity
+from tailwise.errors import BadValue, Clash
+from tailwise.losses import ClassWeighted, CrossEntropyLoss, FrequencyWeighted, LDAMLoss, class_temperatures, divergences, diversity
 from tailwise.method import Net
 from tailwise.methods.ride import DISTILLED, HELPED, Asking, DiverseExperts, Routed, Router, helps, running_means
 from tailwise.models import Branched, Branches, build, resolve
@@ -180,7 +180,7 @@ def test_rows_that_need_no_further_expert_run_the_first_alone():
 def test_what_asks_looks_at_the_mean_so_far_and_at_the_expert_that_spoke_last():
     """In training and in prediction alike: with all rows asked of, the router's answers on the way are those of its loss."""
     net, rows = experts(), sample()
-    objective = Router(LDAMLoss(COUNTS, 0.5, 30.0))
+    objective = Router(30.0)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         objective.build(net, ABOUT)
@@ -240,14 +240,13 @@ def test_the_teacher_is_what_was_trained_before_and_the_students_begin_anew(run)
     assert not torch.equal(last[weight], taught[weight])
 
 
-def test_alone_it_has_the_tensors_of_its_base_and_no_router(run):
+def test_alone_it_has_the_tensors_of_its_base(run):
     """K = 1: the mean is the expert, and nobody is asked."""
     one, logits = run("ride(experts=1,width=1,base=ce)", store="one")
     other, plain = run("ce", store="other")
     same = {name.replace("net.branches.0.", "net.").replace("net.trunk.", "net.blocks."): t for name, t in one.state.tensors.items()}
     assert {n for n in same if n.startswith("net.")} == {n for n in other.state.tensors if n.startswith("net.")}
     assert logits.shape == plain.shape
-    assert [len(leg.learn) for leg in legs("ride(experts=1,router=yes,base=ce)")] == [1]  # no router either
 
 
 def test_deferred_weights_as_a_modifier_are_its_own(run):
@@ -260,6 +259,22 @@ def test_what_it_cannot_stand_on_is_refused():
     for base, what in (("ride", "DiverseExperts, an objective of its own"), ("bbn", "an objective of its own"), ("paco", "of its own")):
         with pytest.raises(Clash, match=f"ride gives each expert a criterion.*{what}"):
             list(parse_method(f"ride(base={base})").stages(ABOUT))
+    for base in ("crt", "mislas", "lws"):
+        with pytest.raises(Clash, match=r"experts stay what they are, and stage .* changes or trains a head alone"):
+            legs(f"ride(base={base})")
+    with pytest.raises(Clash, match="no second expert for its router"):
+        legs("ride(experts=1,router=yes)")
+    for text in ("ride(router=yes)+mixup", "ride(router=yes,base=ldam)+drw"):  # a router has no criterion that mixes or weights rows
+        row = parse_row(text)
+        with pytest.raises(Clash, match="Router has none"):
+            plan_method(Root(toy_splits(), toy_recipe(), "resnet8", 0, {}), row.method, row.modifiers)
+
+
+def test_class_temperatures_come_with_any_weights_by_class():
+    for criterion, differ in ((FrequencyWeighted(CrossEntropyLoss(), COUNTS), True), (CrossEntropyLoss(), False)):
+        assert (len(built(criterion).temperatures.unique()) > 1) is differ
+    with pytest.raises(BadValue, match="at a spread of 1"):
+        class_temperatures((3, 0), 1.0)
 
 
 @pytest.mark.parametrize("text", ["crt(base=ride)", "la(base=ride)"])

@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 
 import tailwise as tw
 from tailwise.cli import run as command
+from tailwise.cli.train import print_run
 from tailwise.errors import Clash
 from tailwise.losses import CrossEntropyLoss, inverse_prior, skill_shifts
 from tailwise.method import Net
@@ -86,12 +87,20 @@ def test_the_loss_is_the_formula_row_by_row(tau):
 
 
 @pytest.mark.reference
-@pytest.mark.parametrize("counts", [(13, 6, 3, 1), (1, 6, 3, 13), (5, 5, 5, 5), (9, 8, 2, 0)])
+@pytest.mark.parametrize("counts", [(13, 6, 3, 1), (1, 6, 3, 13), (5, 5, 5, 5), (9, 8, 2, 4)])
 def test_the_inverse_prior_is_the_prior_in_another_order(counts):
     found, prior = inverse_prior(counts).tolist(), [n / sum(counts) for n in counts]
     assert sorted(found) == sorted(prior)
     assert found[int(np.argmax(counts))] == min(prior)
     assert found[int(np.argmin(counts))] == max(prior)
+
+
+def test_a_class_without_rows_has_no_rank_and_is_pushed_by_no_expert():
+    counts = (9, 0, 8, 2)
+    assert inverse_prior(counts).tolist() == pytest.approx([2 / 19, 0.0, 8 / 19, 9 / 19])
+    shifts, without = skill_shifts(counts), skill_shifts((9, 8, 2))
+    torch.testing.assert_close(shifts[:, [0, 2, 3]], without)
+    assert shifts[:, 1].tolist() == pytest.approx([0.0, math.log(1e-9), math.log(1e-9)])
 
 
 @pytest.mark.limit
@@ -223,7 +232,7 @@ def test_everything_that_is_measured_on_them_says_so(tmp_path, capsys):
     out = str(tmp_path / "s")
     words = ["compare", *WHOLE, "--seeds", "1", "--methods", "ce,sade,sade(aggregate=yes)", "--allow", "test"]
     assert command([*words, "--dry-run"]) == 0
-    assert "rows of test, without their labels" in " ".join(capsys.readouterr().out.split())
+    assert "every row of test once an epoch, without its label" in " ".join(capsys.readouterr().out.split())
     assert command([*words, "--out", out]) == 0
     note = "learnt on the images of test too, without their labels"
     printed = capsys.readouterr().out
@@ -240,7 +249,7 @@ def test_everything_that_is_measured_on_them_says_so(tmp_path, capsys):
     assert note in capsys.readouterr().out
     alone = [*WHOLE, "--seeds", "1", "--methods", "sade(aggregate=yes)", "--allow", "test", "--out", str(tmp_path / "alone")]
     assert command(["compare", *alone]) == 0
-    assert "On test, which chose nothing, though it learnt on these images without their labels" in " ".join(
+    assert "On test, which chose nothing, though the method learnt on the images of test too, without their labels" in " ".join(
         capsys.readouterr().out.split()
     )
     run = tw.train(
@@ -252,6 +261,8 @@ def test_everything_that_is_measured_on_them_says_so(tmp_path, capsys):
         out=tmp_path / "r",
     )
     assert run.record["learnt_on"] == note
+    print_run(run, done=True)
+    assert note in capsys.readouterr().out
 
 
 def test_a_run_that_learnt_on_them_predicts_from_its_folder(tmp_path):

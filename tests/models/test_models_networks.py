@@ -406,7 +406,7 @@ def test_narrower_branches_have_a_share_of_the_channels_and_the_trunk_all():
     assert not torch.equal(net.branches[0].head.weight, net.branches[1].head.weight)
 
 
-@pytest.mark.parametrize("share", [0.1, 0.3, 0.6, 0.99])
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.6, 0.99])
 def test_any_share_of_the_channels_fits_the_shortcuts(share):
     assert make("resnet8", branches=Branches(2, stages=2, width=share))(images()).logits.isfinite().all()
 

@@ -138,7 +138,8 @@ def print_next(study: Study, data: str, reading: DataWords, training: TrainingWo
     record = study.runs[chosen.row][0].record
     if record["data"]["kind"] == "images" and not record.get("fold"):  # a fold's network saw a part of the images
         say(f"  {predict_line(chosen.run, record)}")
-    all_data = "" if record.get("selected") else " --all-data"  # what is chosen on val needs val
+    needs_splits = record.get("selected") or record.get("learnt_on")  # what is chosen on val, or learns on what is measured
+    all_data = "" if needs_splits else " --all-data"
     say(f"  tailwise train {quote(data)} --method {quote(chosen.method)}{all_data}{words}")
 
 

@@ -103,7 +103,7 @@ def print_run(run: Run, done: bool) -> None:
     from tailwise.cli.tables import print_evaluation, say
 
     say("already done:" if done else f"trained {run.record['steps_trained']:,} of {run.record['steps']:,} steps")
-    for said in ("posthoc", "chosen"):
+    for said in ("posthoc", "chosen", "learnt_on"):
         if run.record.get(said):
             say(run.record[said])
     if run.is_measured:

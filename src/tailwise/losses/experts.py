@@ -25,7 +25,7 @@ def class_temperatures(counts: Counts, spread: float = 0.05) -> Tensor:
         (classes,) float64 temperatures.
 
     Raises:
-        BadValue: a spread beyond 0 to 1, or counts that are none.
+        BadValue: a spread beyond 0 to 1, or of 1 with a class that has no images; counts that are none.
 
     >>> class_temperatures([30, 10], 0.5).tolist()
     [1.0, 0.6]
@@ -34,6 +34,8 @@ def class_temperatures(counts: Counts, spread: float = 0.05) -> Tensor:
         raise BadValue(f"a spread of temperatures lies between 0 and 1, got {spread}")
     n = as_counts(counts)
     t = spread * len(n) * n / n.sum() + 1 - spread
+    if not t.min() > 0:
+        raise BadValue("at a spread of 1 a class without images has a temperature of 0; give a smaller spread")
     return t / t.max()
 
 
@@ -75,6 +77,8 @@ def divergences(aims: Tensor, logits: Tensor) -> Tensor:
 def inverse_prior(counts: Counts) -> Tensor:
     """Give each class the share of the class whose rank by size is the opposite of its own: the most frequent one gets the least share.
 
+    A class without rows keeps its 0, and has no rank.
+
     Zhang et al., *Self-supervised aggregation of diverse experts for test-agnostic long-tailed recognition*, NeurIPS 2022, section 4.1.
 
     Args:
@@ -87,8 +91,8 @@ def inverse_prior(counts: Counts) -> Tensor:
     [0.1, 0.3, 0.6]
     """
     prior = as_counts(counts) / as_counts(counts).sum()
-    order = prior.argsort(stable=True)
-    swapped = torch.empty_like(prior)
+    order = prior.argsort(stable=True)[(prior == 0).sum() :]
+    swapped = torch.zeros_like(prior)
     swapped[order] = prior[order].flip(0)
     return swapped
 
@@ -105,8 +109,9 @@ def skill_shifts(counts: Counts, tau: float = 2.0, eps: float = 1e-9) -> Tensor:
         eps: added to shares, so that a class without rows has a logarithm.
 
     Returns:
-        (3, classes) float64 shifts.
+        (3, classes) float64 shifts; those of a class without rows are `log eps` in the second and the third alike.
     """
     prior = as_counts(counts) / as_counts(counts).sum()
     log, inverse = torch.log(prior + eps), torch.log(inverse_prior(counts) + eps)
-    return torch.stack([torch.zeros_like(log), log, log - tau * inverse])
+    third = torch.where(prior > 0, log - tau * inverse, log)
+    return torch.stack([torch.zeros_like(log), log, third])

@@ -17,7 +17,7 @@ from tailwise.objective import Criterion, as_counts
 Shape = Literal["concave", "convex"] | float
 
 
-def label_smoothing_factors(counts: Counts | Tensor, head: float, tail: float, shape: Shape = "concave") -> Tensor:
+def label_smoothing_factors(counts: Counts | Tensor, smooth_head: float, smooth_tail: float, shape: Shape = "concave") -> Tensor:
     """Give eps a class: `tail + (head - tail) f(u)`, u = (n_k - n_min) / (n_max - n_min).
 
     MiSLAS (Zhong et al., CVPR 2021), section 3.3: concave f(u) = sin(pi u / 2), convex f(u) = 1 - cos(pi u / 2), and a power
@@ -26,14 +26,14 @@ def label_smoothing_factors(counts: Counts | Tensor, head: float, tail: float, s
 
     Args:
         counts: (classes,) real training images a class, >= 0, not all 0.
-        head: eps of the most frequent class, in [0, 1).
-        tail: eps of the rarest class, in [0, 1).
+        smooth_head: eps of the most frequent class, in [0, 1).
+        smooth_tail: eps of the rarest class, in [0, 1).
         shape: `concave`, `convex`, or a power above 0.
 
     Returns:
         (classes,) float64.
 
-    >>> label_smoothing_factors([100, 51, 2], head=0.4, tail=0.1, shape=1.0).tolist()
+    >>> label_smoothing_factors([100, 51, 2], smooth_head=0.4, smooth_tail=0.1, shape=1.0).tolist()
     [0.4, 0.25, 0.1]
     """
     n = as_counts(counts)
@@ -45,7 +45,7 @@ def label_smoothing_factors(counts: Counts | Tensor, head: float, tail: float, s
         f = 1 - torch.cos(math.pi / 2 * u)
     else:
         f = u ** float(shape)
-    return tail + (head - tail) * f
+    return smooth_tail + (smooth_head - smooth_tail) * f
 
 
 @dataclass(eq=False)
@@ -58,15 +58,15 @@ class LabelAwareSmoothingLoss(Criterion):
 
     Args:
         counts: (classes,) real training images a class, label order.
-        head: eps of the most frequent class, in [0, 1); with `tail` 0 too it is cross-entropy, with `tail` equal uniform smoothing.
-        tail: eps of the rarest class, in [0, 1).
+        smooth_head: eps of the most frequent class, in [0, 1); with `tail` 0 too it is cross-entropy, with `tail` equal uniform smoothing.
+        smooth_tail: eps of the rarest class, in [0, 1).
         shape: of eps between the two, see `label_smoothing_factors`.
         reduction: `mean`, `sum` or `none`.
 
     Raises:
         BadValue: an eps outside [0, 1), another shape, or unusable counts.
 
-    >>> loss = LabelAwareSmoothingLoss([90, 10], head=0.4, tail=0.0)
+    >>> loss = LabelAwareSmoothingLoss([90, 10], smooth_head=0.4, smooth_tail=0.0)
     >>> loss.smoothing.tolist()
     [0.4, 0.0]
     >>> logits = torch.tensor([[2.0, 0.0]])
@@ -75,8 +75,8 @@ class LabelAwareSmoothingLoss(Criterion):
     """
 
     counts: Counts
-    head: float = 0.4
-    tail: float = 0.1
+    smooth_head: float = 0.4
+    smooth_tail: float = 0.1
     shape: Shape = "concave"
     reduction: Literal["mean", "sum", "none"] = "mean"
 
@@ -85,13 +85,15 @@ class LabelAwareSmoothingLoss(Criterion):
 
     def prepare(self) -> None:
         """Compute eps in float64."""
-        if not (0 <= self.head < 1 and 0 <= self.tail < 1):
-            raise BadValue(f"label smoothing takes shares in [0, 1), got head={self.head} and tail={self.tail}")
+        if not (0 <= self.smooth_head < 1 and 0 <= self.smooth_tail < 1):
+            raise BadValue(f"label smoothing takes shares in [0, 1), got smooth_head={self.smooth_head} and smooth_tail={self.smooth_tail}")
         if isinstance(self.shape, str) and self.shape not in ("concave", "convex"):
             raise BadValue(f"the shape of label-aware smoothing is 'concave', 'convex' or a power, got {self.shape!r}")
         if not isinstance(self.shape, str) and not 0 < self.shape < math.inf:
             raise BadValue(f"label-aware smoothing by a power takes one above 0, got {self.shape}")
-        self.register_buffer("smoothing", label_smoothing_factors(self.counts, self.head, self.tail, self.shape), persistent=False)
+        self.register_buffer(
+            "smoothing", label_smoothing_factors(self.counts, self.smooth_head, self.smooth_tail, self.shape), persistent=False
+        )
         self.register_buffer("present", (as_counts(self.counts) > 0).double(), persistent=False)
 
     def rows(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, None]:

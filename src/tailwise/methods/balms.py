@@ -134,6 +134,6 @@ class BALMS(Method):
             learn=(Learn("objective.rate_logits", optimiser="rates"), Learn(HEAD)),
             optimisers={"rates": Adam(self.rate)},
             recipe="second",
-            start=Start(clock="restart", reset=(HEAD,)),
+            start=Start(clock="restart", reset=(HEAD,), drop=(HEAD,)),
             name="classifier on learnt rates",
         )

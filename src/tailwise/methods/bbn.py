@@ -53,7 +53,7 @@ class BBN(Method):
     The network that it leaves is one with a linear head: `crt(base=bbn)`, `tau-norm(base=bbn)` and the like go on from there.
     """
 
-    schedule: Schedule = knob("parabolic", help="of a over the epochs: a decay, parabolic `increment`, or 0.5 or Beta(0.2, 0.2) throughout")
+    schedule: Schedule = knob("parabolic", help="of a over the epochs: a decay, `increment`, or `equal` (0.5) or `beta` (drawn) throughout")
     horizon: float = knob(1.0, above=0.0, help="T_max as a share of the training: above 1 the first branch keeps a part to the end")
 
     def stages(self, about: About) -> Iterable[Stage]:

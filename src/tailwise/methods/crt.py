@@ -46,6 +46,6 @@ class CRT(Method):
             streams={"main": Stream(sampler=ClassBalancedSampler(self.per_class))},
             learn=tuple(map(Learn, net.heads)),
             recipe="second",
-            start=Start(clock="restart", reset=net.heads),
+            start=Start(clock="restart", reset=net.heads, drop=net.heads),
             name="classifier re-training",
         )

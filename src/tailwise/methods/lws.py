@@ -61,7 +61,7 @@ class LWS(Method):
 
 
 def scaled(net: Net, method: Method) -> Net:
-    """Give the base's network with a scale a class.
+    """Give the base's network with one scale per class.
 
     Raises:
         Clash: it has no single linear head.

@@ -1,4 +1,4 @@
-"""MiSLAS: a base with mixup, then the classifier learns slowly under a scale a class, on balanced rows with smoothed labels."""
+"""MiSLAS: a base with mixup, then the classifier learns slowly under one scale per class, on balanced rows with smoothed labels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tailwise.samplers.class_balanced import ClassBalancedSampler
         "class-balanced rows, e_k = t + (h - t) sin(pi/2 (n_k - n_min) / (n_max - n_min))",
         why="A network that was trained on a long tail is too sure of frequent classes. Mixup calms the features, and in the second "
         "stage a frequent class gives more of its label away than a rare one, while scales even the classifier out.",
-        avoid="Where calibration does not matter: crt and lws have fewer settings. Over a base with branches or a normalised head, "
+        avoid="Where calibration does not matter: crt and lws have fewer settings. Over a base with a head a branch or a normalised head, "
         "which its scales do not fit.",
         needs="a linear head; class counts",
         defaults="h = 0.4, t = 0.1, rate = 0.2 (CIFAR-100, ratio 100), 4 images a class in a row: config/ and train_stage2.py of the "
@@ -32,10 +32,10 @@ from tailwise.samplers.class_balanced import ClassBalancedSampler
         "even counts have t, there it divides by 0; places-lt without the pre-trained network of which only the last block learns",
         cost="1 forward; in stage 2 without backward through the backbone",
         presets={
-            "cifar10-lt": {"head": 0.3, "tail": 0.0, "rate": 0.5, "shift": False},
-            "imagenet-lt": {"base": "mixup(imagenet-lt)", "head": 0.3, "tail": 0.0, "rate": 0.05},
-            "places-lt": {"base": "mixup(places-lt)", "head": 0.4, "tail": 0.1, "rate": 0.05},
-            "inaturalist": {"base": "mixup(inaturalist)", "head": 0.3, "tail": 0.0, "rate": 0.05},
+            "cifar10-lt": {"smooth_head": 0.3, "smooth_tail": 0.0, "rate": 0.5, "shift": False},
+            "imagenet-lt": {"base": "mixup(imagenet-lt)", "smooth_head": 0.3, "smooth_tail": 0.0, "rate": 0.05},
+            "places-lt": {"base": "mixup(places-lt)", "smooth_head": 0.4, "smooth_tail": 0.1, "rate": 0.05},
+            "inaturalist": {"base": "mixup(inaturalist)", "smooth_head": 0.3, "smooth_tail": 0.0, "rate": 0.05},
         },
         status="values",
     )
@@ -48,8 +48,8 @@ class MiSLAS(Method):
     tailwise compare digits --recipe demo --methods "mixup,mislas,mislas(base=balanced-softmax)"
     """
 
-    head: float = knob(0.4, low=0.0, high=0.999, help="share of the label that the most frequent class gives away")
-    tail: float = knob(0.1, low=0.0, high=0.999, help="share of the label that the rarest class gives away")
+    smooth_head: float = knob(0.4, low=0.0, high=0.999, help="share of the label that the most frequent class gives away")
+    smooth_tail: float = knob(0.1, low=0.0, high=0.999, help="share of the label that the rarest class gives away")
     shape: Literal["concave", "convex"] | float = knob("concave", above=0.0, help="of the shares between the two; or a power, 1 is linear")
     rate: float = knob(0.2, above=0.0, high=1.0, help="of the classifier, times that of its scales")
     shift: bool = knob(True, help="whether BatchNorm of the resting backbone goes on with the balanced rows' statistics")
@@ -64,7 +64,7 @@ class MiSLAS(Method):
         """
         net = yield from leaving(self.base.stages(about))
         yield Stage(
-            criterion=LabelAwareSmoothingLoss(about.counts.real, self.head, self.tail, self.shape),
+            criterion=LabelAwareSmoothingLoss(about.counts.real, self.smooth_head, self.smooth_tail, self.shape),
             net=scaled(net, self),
             streams={"main": Stream(sampler=ClassBalancedSampler(self.per_class))},
             learn=(Learn(SCALE), Learn("net.head.*", rate=self.rate)),

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, normalize, relu
 
 from tailwise.errors import Clash
-from tailwise.losses.class_weighted import ClassWeighted
+from tailwise.losses.class_weighted import WeightedByClass
 from tailwise.losses.experts import class_temperatures, divergences, diversity
 from tailwise.method import About, Card, Learn, Method, Net, Stage, Start, knob, method, relay
 from tailwise.methods.ldam_drw import LDAMDRW
@@ -48,12 +48,14 @@ TOP = 5
         defaults="three experts from the second stage on with 3/4 of the channels, lambda = 0.45, spread 0.05, LDAM-DRW: the authors' "
         "CIFAR-100 script; teacher's temperature 1.5 likewise; presets: lambda and spread of theirs",
         departs="repairs of their code: with a teacher each term is counted once, where theirs takes the whole loss K times and distils "
-        "the mean; rows that a further expert helps weigh 20 in the router's loss, their default, where their configurations say 100",
-        cost="1 forward of the trunk, and one of the last stages for each expert",
+        "the mean; rows that a further expert helps weigh 20 in the router's loss, their default, where their configurations say 100; "
+        "length and rate of the router's stage are those of the recipe's `second`, theirs 5 epochs from 0.01; presets keep all channels, "
+        "where theirs have 3/4, since those of timm's networks cannot be changed",
+        cost="1 forward of the trunk, and one of the last stages for each expert; with a teacher its training, and its forward beside",
         aliases=("diverse-experts",),
         presets={
-            "imagenet-lt": {"base": "ldam-drw(imagenet-lt)", "diversity": 0.2, "spread": 0.02, "width": 1.0},
-            "inaturalist": {"base": "ldam-drw(inaturalist)", "diversity": 0.2, "spread": 0.015, "width": 1.0},
+            "imagenet-lt": {"diversity": 0.2, "spread": 0.02, "width": 1.0},
+            "inaturalist": {"diversity": 0.2, "spread": 0.015, "width": 1.0},
         },
         status="values",
     )
@@ -69,7 +71,7 @@ class RIDE(Method):
     experts: int = knob(3, low=1, high=16, help="number of experts")
     diversity: float = knob(0.45, low=0.0, help="lambda, by which experts are pushed from their mean; at 0 they learn by the loss of it")
     spread: float = knob(0.05, low=0.0, high=1.0, help="of the classes' temperatures; 0 for one temperature")
-    blocks: int = knob(2, low=1, help="how many of the last stages of the network an expert has for itself")
+    own_stages: int = knob(2, low=1, help="how many of the last stages of the network an expert has for itself")
     width: float = knob(0.75, above=0.0, high=1.0, help="share of the channels of these stages")
     router: bool = knob(False, help="whether a second stage learns when to ask a further expert, so that most rows ask one")
     teacher: int = knob(0, low=0, high=16, help="experts of a teacher that is trained before; 0 for none")
@@ -79,20 +81,23 @@ class RIDE(Method):
         """Yield the teacher's stages, the base's, and the router's.
 
         Raises:
-            Clash: the base has an objective of its own, or branches.
+            Clash: the base has an objective of its own, or branches, or a stage for its head alone; a router has one expert to ask.
         """
+        if self.router and self.experts < 2:
+            raise Clash(f"{self} has no second expert for its router to ask; give it experts=2 or more, or router=no")
         if self.teacher:
             yield from replace(self, experts=self.teacher, teacher=0, router=False).stages(about)
         criteria: list[Criterion] = []
 
         def over(stage: Stage) -> Stage:
-            criteria.append(stage.criterion)
-            return self._over(stage, first=len(criteria) == 1)
+            made = self._over(stage, first=not criteria)
+            criteria.append(made.objective.criterion)
+            return made
 
         yield from relay(self.base.stages(about), over)
-        if self.router and self.experts > 1:
+        if self.router:
             yield Stage(
-                objective=Router(criteria[-1]),
+                objective=Router(criteria[-1].logit_scale),
                 learn=(Learn("objective.*"),),
                 recipe="second",
                 start=Start(clock="restart"),
@@ -103,10 +108,14 @@ class RIDE(Method):
         if stage.criterion is None or (stage.net is not None and stage.net.branches is not None):
             what = "branches" if stage.criterion is not None else f"{type(stage.objective).__name__}, an objective of its own"
             raise Clash(f"ride gives each expert a criterion, and its base {self.base} has {what}")
+        if not first and (stage.net is not None or stage.learn):
+            raise Clash(
+                f"ride's experts stay what they are, and stage {stage.name!r} of its base {self.base} changes or trains a head alone"
+            )
         objective = DiverseExperts(stage.criterion, self.diversity, self.spread, self.teacher)
         if not first:
             return replace(stage, criterion=None, objective=objective)
-        net = replace(stage.net or Net(), branches=Branches(self.experts, stages=self.blocks, width=self.width))
+        net = replace(stage.net or Net(), branches=Branches(self.experts, stages=self.own_stages, width=self.width))
         start = stage.start
         if self.teacher:
             beyond = tuple(f"net.branches.{k}.*" for k in range(self.experts, self.teacher))
@@ -120,13 +129,13 @@ class DiverseExperts(Objective):
 
     Args:
         criterion: of the base.
-        push: lambda.
+        diversity: lambda.
         spread: of the classes' temperatures, where the criterion weights rows by class.
         teacher: experts of the teacher; 0 for none.
     """
 
     criterion: Criterion
-    push: float
+    diversity: float
     spread: float
     teacher: int
 
@@ -134,7 +143,7 @@ class DiverseExperts(Objective):
 
     def build(self, net: Any, about: About) -> None:
         """Make the temperatures, and a resting teacher of the experts' own form."""
-        deferred = isinstance(self.criterion, ClassWeighted)
+        deferred = isinstance(self.criterion, WeightedByClass)
         temperatures = class_temperatures(about.counts.real, self.spread if deferred else 0.0)
         self.register_buffer("temperatures", temperatures, persistent=False)
         if self.teacher:
@@ -145,12 +154,12 @@ class DiverseExperts(Objective):
         """Give the experts' losses, summed, their distance from their mean, and from the teacher."""
         rows = batch["main"]
         logits = net(rows.images).logits
-        if not self.push:
+        if not self.diversity:
             logits = logits.mean(1, keepdim=True).expand_as(logits)
         each = [supervised(self.criterion, logits[:, k], rows) for k in range(logits.shape[1])]
         terms = {"class": replace(each[0], values=torch.stack([term.values for term in each]).sum(0))}
         logits, weight = self.criterion.logit_scale * logits, rows.extra.get("weight")
-        terms["diversity"] = weighted(Term(diversity(logits, self.temperatures), factor=-self.push), weight)
+        terms["diversity"] = weighted(Term(diversity(logits, self.temperatures), factor=-self.diversity), weight)
         if self.teacher:
             with torch.no_grad():
                 aims = self.criterion.logit_scale * self.teacher_net(rows.images).logits.mean(1)
@@ -170,10 +179,10 @@ class Router(Objective):
     It looks at the largest logits of the mean so far and at the expert's own features. The network rests.
 
     Args:
-        criterion: of the experts, for the scale of their logits.
+        scale: of the experts' logits.
     """
 
-    criterion: Criterion
+    scale: float
 
     def build(self, net: Any, about: About) -> None:
         """Make what asks."""
@@ -183,7 +192,7 @@ class Router(Objective):
         """Ask after each expert but the last, and compare with what further experts would change."""
         rows = batch["main"]
         out = net(rows.images)
-        means = running_means(self.criterion.logit_scale * out.logits)
+        means = running_means(self.scale * out.logits)
         asked = torch.stack([self.asking(k, means[:, k], out.features[:, k]) for k in range(means.shape[1] - 1)], 1)
         helped = helps(means, rows.labels).to(asked.dtype)
         losses = binary_cross_entropy_with_logits(asked, helped, pos_weight=asked.new_tensor(HELPED), reduction="none")
@@ -191,7 +200,7 @@ class Router(Objective):
 
     def predictor(self, net: nn.Module) -> nn.Module:
         """Give the experts with the router before each further one."""
-        return Routed(net, self.asking, self.criterion.logit_scale)
+        return Routed(net, self.asking, self.scale)
 
 
 class Asking(nn.Module):

@@ -42,13 +42,14 @@ LEAST = 0.05
         defaults="tau = 2, three experts from the second stage on with 3/4 of the channels, cosines times 30; aggregation by SGD at 0.1 "
         "with momentum 0.9 and decay 0.0005: the authors' CIFAR-100 script; presets: theirs",
         departs="repairs of their code: the softmax over weights has its axis; aggregation ends after an epoch that leaves a weight below "
-        "0.05, where theirs asks for a rounded one; its length is that of the recipe's `second`; no blur in its views",
+        "0.05, where theirs asks for a rounded one; its length is that of the recipe's `second`; no blur in its views; "
+        "presets keep all channels, where theirs for ImageNet-LT and iNaturalist have fewer: those of timm's networks cannot be changed",
         cost="1 forward of the trunk, and one of the last stages for each expert; when aggregating, two views of each test image",
         aliases=("tade", "test-agnostic-diverse-experts"),
         presets={
             "imagenet-lt": {"width": 1.0, "rate": 0.025},
-            "places-lt": {"tau": 1.0, "width": 1.0, "rate": 0.01},
-            "inaturalist": {"tau": 1.0, "width": 1.0, "rate": 0.2},
+            "places-lt": {"tau": 1.0, "width": 1.0, "rate": 0.01, "decay": 4e-4},
+            "inaturalist": {"tau": 1.0, "width": 1.0, "rate": 0.2, "decay": 2e-4},
         },
         status="values",
     )
@@ -62,15 +63,16 @@ class SADE(Method):
     """
 
     tau: float = knob(2.0, low=0.0, help="how far the third expert goes beyond an even distribution; at 0 it is like the second")
-    scale: float = knob(30.0, above=0.0, help="temperature of the experts' normalised heads")
-    blocks: int = knob(2, low=1, help="how many of the last stages of the network an expert has for itself")
+    scale: float = knob(30.0, above=0.0, help="factor on the cosines of the experts' heads")
+    own_stages: int = knob(2, low=1, help="how many of the last stages of the network an expert has for itself")
     width: float = knob(0.75, above=0.0, high=1.0, help="share of the channels of these stages")
     aggregate: bool = knob(False, help="whether a second stage weighs the experts on the test images, without labels: needs --allow test")
-    rate: float = knob(0.1, above=0.0, help="learning rate of the experts' weights when aggregating")
+    rate: float = knob(0.1, above=0.0, help="with aggregate=yes, learning rate of the experts' weights")
+    decay: float = knob(5e-4, low=0.0, help="with aggregate=yes, weight decay of the experts' weights, towards equal ones")
 
     def stages(self, about: About) -> Iterable[Stage]:
         """Yield one stage or two."""
-        branches = Branches(3, stages=self.blocks, width=self.width)
+        branches = Branches(3, stages=self.own_stages, width=self.width)
         yield Stage(
             net=Net(head=CosineHead(self.scale), branches=branches),
             objective=SkilledExperts(CrossEntropyLoss(), SHOWN, self.tau),
@@ -81,7 +83,7 @@ class SADE(Method):
                 objective=Aggregation(),
                 streams={"main": Stream(split="test", labelled=False, views=VIEWS)},
                 learn=(Learn("objective.weights", optimiser="weights"),),
-                optimisers={"weights": SGD(self.rate, 0.9, 5e-4, nesterov=True)},
+                optimisers={"weights": SGD(self.rate, 0.9, self.decay, nesterov=True)},
                 recipe="second",
                 start=Start(clock="restart"),
                 name="aggregation on test images without labels",

@@ -49,7 +49,7 @@ class _Block(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         inner = relu(self.norm1(self.conv1(maps)))
         inner = self.norm2(self.conv2(inner))
-        if self.added:
+        if self.added or self.stride > 1:
             s = self.stride
             maps = pad(maps[:, :, ::s, ::s], (0, 0, 0, 0, self.added // 2, self.added - self.added // 2))
         return relu(inner + maps)

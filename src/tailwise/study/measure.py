@@ -157,11 +157,16 @@ def describe_folds(runs: Sequence[Run]) -> str:
     if fold is None:
         return ""
     return (
-        f"Pooled over {fold['of']} folds: each image is measured by a network that did not see it. The {fold['of']} networks share "
-        "training images, so the spread over seeds understates what new data would change (Bengio & Grandvalet, JMLR 2004). What val "
+        f"Pooled over {fold['of']} folds: each image is measured by a network that did not see it{_seen(runs)}. The {fold['of']} networks "
+        "share training images, so the spread over seeds understates what new data would change (Bengio & Grandvalet, JMLR 2004). What val "
         "chose was chosen on the same images, answered by other networks, which flatters the chosen row a little, the more so the more "
         "rows there are."
     )
+
+
+def _seen(runs: Sequence[Run]) -> str:
+    rows = dict.fromkeys(run.record["method"] for run in runs if run.record.get("learnt_on"))
+    return f", but for {', '.join(rows)}, which learnt on it without its label" if rows else ""
 
 
 def _usual(predictions: Predictions) -> str:

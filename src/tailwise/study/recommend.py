@@ -52,7 +52,7 @@ class Recommendation:
         folds: into how many folds the images were dealt; None where test images are others than val's.
         gain: the row minus the baseline on test, paired; None where it is the baseline, or without test images.
         advice: what to try next, and why.
-        learnt_on: whether it learnt on images that it is measured on, without their labels.
+        learnt_on: on the images of which measured splits it learnt too, without their labels, in words; mostly empty.
     """
 
     row: str
@@ -70,7 +70,7 @@ class Recommendation:
     folds: int | None
     gain: Difference | None
     advice: tuple[str, ...]
-    learnt_on: bool = False
+    learnt_on: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain values; the run's folder is given by its name, figures as in a summary's cells."""
@@ -126,7 +126,7 @@ def recommend(
         folds=folds,
         gain=gain,
         advice=tuple(_advice(runs[best], on_val[best].evaluations, gain, folds)),
-        learnt_on=bool(runs[best][0].record.get("learnt_on")),
+        learnt_on=runs[best][0].record.get("learnt_on") or "",
     )
 
 
@@ -193,7 +193,7 @@ def describe_choice(chosen: Recommendation | None) -> str:
     if chosen.test:
         figures = [f"{name} {cell} (n = {cell.images:,})" for name, cell in chosen.test.items()]
         chose = f"pooled over {chosen.folds} folds, each image chosen on in another one" if chosen.folds else "which chose nothing"
-        chose += ", though it learnt on these images without their labels" if chosen.learnt_on else ""
+        chose += f", though the method {chosen.learnt_on}" if chosen.learnt_on else ""
         said.append(f"On test, {chose}, in percent: {', '.join(figures)}.")
         said.append(chosen.gain.words if chosen.gain else "It is the row that the others are held against: none of them was better on val.")
     else:

@@ -344,7 +344,7 @@ def _leave(setup: Setup, job: Job, outcome: Outcome, posthoc: PostHoc | None, fo
         **_data_record(setup),
         **_training_record(setup, job.plan, outcome),
         **_chosen_record(outcome),
-        "learnt_on": _learnt_on(job.plan),
+        "learnt_on": _learnt_on(outcome),
         "posthoc": said,
         "correction": plain(fitted),
         "prior_left": prior_left(setup.splits.counts.real, outcome.leg, fitted),
@@ -475,9 +475,9 @@ def _training_record(setup: Setup, plan: Plan, outcome: Outcome) -> dict[str, An
     }
 
 
-def _learnt_on(plan: Plan) -> str:
+def _learnt_on(outcome: Outcome) -> str:
     """Say on which rows that are measured on a stage learnt; nothing of most methods."""
-    splits = {stream.split for leg in plan.legs for stream in leg.stage.streams.values()} & set(MEASURED)
+    splits = {stream.split for leg in outcome.legs for stream in leg.stage.streams.values()} & set(MEASURED)
     return f"learnt on the images of {' and '.join(sorted(splits))} too, without their labels" if splits else ""
 
 

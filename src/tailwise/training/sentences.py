@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 def stage_sentence(leg: Leg) -> str:
     """Say in one line a stage, with all that is trained how long."""
-    how = ["every row once an epoch"] if leg.stage.streams["main"].sampler is None else []
+    main = leg.stage.streams["main"]
+    how = ["every row once an epoch"] if main.sampler is None and main.split == "train" else []
     loss, *others = _parts(leg)
     said = [f"{_epochs(leg)} of {leg.recipe.epochs}, {leg.length:,} steps", loss, *how, *others]
     return f"{leg.stage.name or 'train'}: " + "; ".join(said)
@@ -34,7 +35,7 @@ def _parts(leg: Leg) -> list[str]:
     """Name the loss, and whatever of the stage is not as it usually is."""
     stage, sampler = leg.stage, leg.stage.streams["main"].sampler
     said = [describe(stage.objective.criterion if isinstance(stage.objective, Supervised) else stage.objective)]
-    said += [f"rows of {split}, without their labels"] if (split := stage.streams["main"].split) != "train" else []
+    said += [f"every row of {split} once an epoch, without its label"] if (split := stage.streams["main"].split) != "train" else []
     said += [f"rows by {describe(sampler)}"] if sampler is not None else []
     beside = {name: stream.sampler for name, stream in stage.streams.items() if name != "main"}
     said += [f"beside them {name} rows" + (f" by {describe(by)}" if by is not None else "") for name, by in beside.items()]

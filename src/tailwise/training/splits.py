@@ -28,7 +28,7 @@ class Splits:
         counts: real training images a class.
         groups: many, medium, few.
         contents: split -> a hash of the rows' ids and contents; with targets and weights it is the split's identity.
-        allowed: splits beside `train` whose rows the user allows as training streams; labels of `val` and `test` teach even so nothing.
+        allowed: splits beside `train` whose rows the user allows as training streams; labels of `val` and `test` are never used.
     """
 
     rows: Mapping[str, Rows]
@@ -72,14 +72,14 @@ class Splits:
 
         Raises:
             BadData: a split is missing.
-            Clash: `val` or `test` as a training stream, not allowed by the user, or with its labels.
+            Clash: `val` or `test` as a training stream, not allowed by the user, or with its labels, by which a sampler draws too.
         """
         if isinstance(stage.leaves, Best) and not len(self.rows.get(stage.leaves.split, ())):
             raise BadData(f"the data have no split {stage.leaves.split!r} to choose on; set some of train aside with --split 80/10/10")
         for name, stream in stage.streams.items():
             if stream.split not in self.rows:
                 raise BadData(f"stream {name!r} wants split {stream.split!r}, and the data have {', '.join(self.rows)}")
-            if stream.split in MEASURED and stream.labelled:
+            if stream.split in MEASURED and (stream.labelled or stream.sampler is not None):
                 raise Clash(f"stream {name!r} would train on split {stream.split!r}, which is measured on; draw its rows from train")
             if stream.split in MEASURED and stream.split not in self.allowed:
                 raise Clash(
