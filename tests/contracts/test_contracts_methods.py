@@ -37,11 +37,11 @@ LONGER = {"bbn": {"epochs": 10}}
 
 ROWS = METHODS + [f"ce+{name}" for name in MODIFIERS]
 
-ANOTHER = {"rsg.cut": "stage2_1", "rsg.head_ratio": 0.5, "ride.blocks": 1, "sade.blocks": 1}
+ANOTHER = {"rsg.cut": "stage2_1", "rsg.head_ratio": 0.5, "ride.own_stages": 1, "sade.own_stages": 1}
 """Second values that no rule finds: a block of the demo's network, a share of four classes that is another number of them, and as many
 stages as the demo's network has."""
 
-BESIDE = {"sade.rate": {"aggregate": True}}
+BESIDE = {"sade.rate": {"aggregate": True}, "sade.decay": {"aggregate": True}}
 """Knobs of a stage that another knob asks for -> that one."""
 
 
