@@ -53,7 +53,7 @@ def _second_stage(params: Values, counts: Sequence[int]) -> tuple[Stage, float, 
     """Give the stage, with the shares of a loss over all classes, and the factors on the rates of scales and classifier."""
     about = About(ClassCounts(tuple(counts)), make_groups(tuple(counts)), tuple(map(str, counts)), params["epochs"], (1,))
     less = (len(counts) - 1) / len(counts)
-    made = MiSLAS(head=less * params.get("head", 0.4), tail=less * params.get("tail", 0.1), rate=params["lr_factor"])
+    made = MiSLAS(smooth_head=less * params.get("head", 0.4), smooth_tail=less * params.get("tail", 0.1), rate=params["lr_factor"])
     *_, stage = made.stages(about)
     scale, classifier = (learn.rate for learn in stage.learn or () if isinstance(learn, Learn))
     return stage, scale, classifier
