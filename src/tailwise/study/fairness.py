@@ -353,7 +353,7 @@ def _epochs(runs: Sequence[Run]) -> dict[str, float]:
         usual = [entry["pattern"] for entry in record["recipe"]["learn"]]
         for leg in record["legs"]:
             patterns = leg.get("learn", usual)
-            learning = "" if patterns in (usual, ["*"]) else " and ".join(dict.fromkeys(map(_parameters, patterns)))
+            learning = "" if patterns == usual or "*" in patterns else " and ".join(dict.fromkeys(map(_parameters, patterns)))
             found[learning] = found.get(learning, 0) + leg.get("epochs", 0) / len(runs)
     return found
 
