@@ -31,7 +31,8 @@ from tailwise.disk import whole_file
 from tailwise.errors import BadData, TailwiseError
 from tailwise.evaluation import Summary
 from tailwise.registry import parse_rows
-from tailwise.study.compare import Study, compare, report_files
+from tailwise.study.compare import Study, compare
+from tailwise.study.compare import report_of as whole_report
 from tailwise.study.setup import Setup, make_setup
 from tailwise.study.words import TrainingWords
 from tailwise.training import RunSettings
@@ -262,7 +263,7 @@ def section(comparison: Comparison, summary: Summary, parts: Sequence[str], made
 
 def report_of(study: Study) -> str:
     """Give a study's own report in Markdown."""
-    return report_files(study)["report.md"].decode()
+    return whole_report(study).tables()["report.md"].decode()
 
 
 def write_section(page: Path, beginning: str, name: str, text: str) -> None:

@@ -36,6 +36,7 @@ from tailwise.study.measure import by_seed, measure, set_of, tabulate
 from tailwise.study.places import default_run, default_study
 from tailwise.study.predict import Answer
 from tailwise.study.predict import predict as predict_images
+from tailwise.study.publish import check_report_folder, report_of_runs, write_report
 from tailwise.study.runs import Run, execute
 from tailwise.study.setup import make_manifest, make_setup
 from tailwise.study.words import DataWords, TrainingWords
@@ -346,7 +347,13 @@ class Catalogue:
         return "\n".join([*lines, *(f"{kind}: {', '.join(getattr(self, kind))}" for kind in ("recipes", "networks", "data"))])
 
 
-def report(*folders: Path | str, split: str | None = None, against: str | None = None, test_prior: str | None = None) -> Summary:
+def report(
+    *folders: Path | str,
+    split: str | None = None,
+    against: str | None = None,
+    test_prior: str | None = None,
+    out: Path | str | None = None,
+) -> Summary:
     """Summarise runs, or one study, from their predictions: figures with intervals, differences from one row, what each row took.
 
     Args:
@@ -355,14 +362,30 @@ def report(*folders: Path | str, split: str | None = None, against: str | None =
         against: the row that the others are held against; None for the study's own, `ce`, or the first.
         test_prior: class distribution that is expected at test: `train`, `uniform`, `reversed`, or a file of shares or counts; answers are
             made anew under it, and overall accuracy stands for it. None leaves the runs' own answers.
+        out: folder for the report: the page `index.html`, `figures/`, and the tables as JSON, Markdown, CSV and LaTeX; one that is
+            there is replaced. None writes nothing.
 
     Raises:
         BadData: a folder that is neither; runs that were not measured on the same images.
         UnknownName: no row is called like `against`.
+        OutputExists: `out` holds something else.
     """
+    if out is not None:
+        check_report_folder(Path(out))
+    runs = _runs_of(folders)
     if len(folders) == 1 and (Path(folders[0]) / "study.json").exists():
-        study = Study.load(folders[0])
-        return study.summary(split, against, test_prior)
+        against = against or Study.load(folders[0]).against
+    measured = measure(runs, split, test_prior)
+    summary = tabulate(measured, runs, against)
+    if out is not None:
+        write_report(report_of_runs(runs, measured, summary, against, own=test_prior is None), Path(out))
+    return summary
+
+
+def _runs_of(folders: Sequence[Path | str]) -> dict[str, Sequence[Run]]:
+    """Load runs, by row: of a study its rows; of several folders those of one method together."""
+    if len(folders) == 1 and (Path(folders[0]) / "study.json").exists():
+        return dict(Study.load(folders[0]).runs)
     runs: dict[str, list[Run]] = {}
     for folder in map(Path, folders):
         found = (
@@ -374,7 +397,7 @@ def report(*folders: Path | str, split: str | None = None, against: str | None =
             runs.setdefault(run.record["method"], []).append(run)
     for found in runs.values():
         _check_alike(found)
-    return tabulate(measure(runs, split, test_prior), runs, against)
+    return dict(runs)
 
 
 def _check_alike(runs: Sequence[Run]) -> None:

@@ -17,11 +17,12 @@ from tailwise.cli import run as command
 from tailwise.cli.train import print_run
 from tailwise.errors import Clash
 from tailwise.losses import CrossEntropyLoss, inverse_prior, skill_shifts
-from tailwise.method import Net
+from tailwise.method import Net, Stage, Stream
 from tailwise.methods.sade import LEAST, Aggregation, SkilledExperts, Weighed, weighed
 from tailwise.models import Branched, Branches, CosineHead, build, resolve
 from tailwise.objective import Clock, Sample
 from tailwise.registry import parse_method
+from tailwise.samplers import ClassBalancedSampler
 from tailwise.store import Store
 from tailwise.training import Root, RunSettings, plan_method, run_method
 from tailwise.training.states import load_state
@@ -212,6 +213,12 @@ def test_labels_of_the_test_images_reach_nothing_that_is_learnt(tmp_path):
     others = replace(splits, rows={**splits.rows, "test": replace(rows, targets=rows.targets[::-1].copy())})
     one, other = (trained(tmp_path, found, name).state.tensors for name, found in (("one", splits), ("other", others)))
     assert all(torch.equal(t, other[name]) for name, t in one.items())
+
+
+def test_labels_of_the_test_images_draw_nothing_either():
+    stage = Stage(criterion=CrossEntropyLoss(), streams={"main": Stream(split="test", labelled=False, sampler=ClassBalancedSampler())})
+    with pytest.raises(Clash, match="would train on split 'test', which is measured on"):
+        allowed().check_streams(stage)
 
 
 def test_aggregation_leaves_the_experts_and_moves_their_weights(tmp_path):

@@ -121,7 +121,7 @@ def print_study(study: Study) -> None:
     console.print()
     say(describe_choice(study.recommendation()))
     say(f"sharing: {study.saving()}")
-    say(f"study: {study.folder} (report.json, report.md, report.csv, runs/)")
+    say(f"study: {study.folder} (index.html, report.json, report.md, report.csv, report.tex, runs/)")
 
 
 def print_next(study: Study, data: str, reading: DataWords, training: TrainingWords) -> None:

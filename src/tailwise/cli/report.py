@@ -17,6 +17,7 @@ def report(
     split: Literal["test", "val"] | None = None,
     against: str | None = None,
     test_prior: str | None = None,
+    out: Path | None = None,
     json: bool = False,
 ) -> None:
     """Print figures with their intervals: of one run, of several runs or a study, or of published numbers of right answers.
@@ -33,6 +34,9 @@ def report(
     test_prior
         Class distribution that is expected at test: train, uniform, reversed, or a file of shares or counts. Answers are made anew under
         it, with scores calibrated on val, and the overall figure stands for it.
+    out
+        Folder for the report: the page index.html, its figures as SVG and PNG, and the tables as JSON, Markdown, CSV and LaTeX. A report
+        that is there is replaced.
     json
         Print the figures as JSON.
     """
@@ -41,30 +45,30 @@ def report(
     if test_prior is not None:
         check_test_prior(test_prior)
     if len(folders) == 1 and folders[0].is_file():
-        if split is not None or test_prior is not None:
-            raise Clash(
-                f"{folders[0]} holds numbers, not predictions: they have no split, and no prior can be changed; leave these words out"
-            )
+        if split is not None or test_prior is not None or out is not None:
+            raise Clash(f"{folders[0]} holds numbers, not predictions: they have no split, no page and no prior; leave these words out")
         _report_published(folders[0], against, json)
         return
     missing = [folder for folder in folders if not (folder / "run.json").is_file() and not (folder / "study.json").is_file()]
     if missing:
         raise BadData(f"{missing[0]} is no run and no study; expected a folder that `tailwise train` or `tailwise compare` made")
 
-    if len(folders) == 1 and (folders[0] / "run.json").is_file():
+    if len(folders) == 1 and (folders[0] / "run.json").is_file() and out is None:
         if against is not None:
             raise Clash(f"--against {against} needs other rows, and there is one run; name several, or a study")
         _report_run(folders[0], split, test_prior, json)
         return
 
     from tailwise.api import report as summarise
-    from tailwise.cli.tables import print_json, print_summary
+    from tailwise.cli.tables import print_json, print_summary, say
 
-    summary = summarise(*folders, split=split, against=against, test_prior=test_prior)
+    summary = summarise(*folders, split=split, against=against, test_prior=test_prior, out=out)
     if json:
         print_json(summary.to_dict())
         return
     print_summary(summary)
+    if out is not None:
+        say(f"report: {out}/index.html (figures/, report.json, report.md, report.csv, report.tex)")
 
 
 def _report_run(folder: Path, split: str | None, test_prior: str | None, json: bool) -> None:

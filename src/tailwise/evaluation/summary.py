@@ -16,6 +16,7 @@ from tailwise.evaluation.crossed import FEW_IMAGES, group_weights, of_answers
 from tailwise.evaluation.differences import Answered, Difference, differences
 from tailwise.evaluation.evaluation import Evaluation
 from tailwise.evaluation.intervals import Estimate, Interval
+from tailwise.evaluation.latex import tables_to_latex
 from tailwise.evaluation.redraws import estimate, redraw
 from tailwise.evaluation.tables import NOTHING, Table, figures_caption, make_csv, make_tables
 
@@ -191,6 +192,10 @@ class Summary:
         accuracy with its ends, `p_holm` and `more_than_noise`; what the row took; `note`.
         """
         return make_csv(self)
+
+    def to_latex(self) -> str:
+        """Give the tables as LaTeX floats with booktabs, in percent with two decimals; names from outside are escaped."""
+        return tables_to_latex(self.tables)
 
     def __str__(self) -> str:
         return self.to_markdown()

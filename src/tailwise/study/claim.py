@@ -20,7 +20,7 @@ from tailwise.study.runs import added_files
 
 CARD = "study.json"
 
-REPORT_FILES = ("report.md", "report.csv", "report.json")
+REPORT_FILES = ("index.html", "report.md", "report.csv", "report.tex", "report.json")
 """Of a study's report, in the order in which they are written: the study stands once the last one does."""
 
 Files = Callable[[], Mapping[str, bytes]]

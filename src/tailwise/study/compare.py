@@ -12,7 +12,6 @@ from typing import Any
 from tailwise import processes
 from tailwise.data import Fold
 from tailwise.data.folds import TEST_FOLD, VAL_FOLD
-from tailwise.disk import json_bytes, whole_file
 from tailwise.errors import BadValue
 from tailwise.evaluation import Measured, Predictions, Summary
 from tailwise.records import STUDY, plain
@@ -21,7 +20,8 @@ from tailwise.specification import key_of
 from tailwise.study.claim import CARD, check_ours, claim, damaged_files, drop_replaced, read_study
 from tailwise.study.live import announced, dear, needs_of
 from tailwise.study.measure import measure, tabulate, whole_seeds
-from tailwise.study.recommend import Recommendation, describe_choice, recommend
+from tailwise.study.publish import PAGE, REPORT, Report, write_report
+from tailwise.study.recommend import Recommendation, recommend
 from tailwise.study.runs import EXTRACTOR, Run, Shared, extractor_file, run_key, slug, standing, train_job
 from tailwise.study.setup import Setup
 from tailwise.study.tree import Saving, Steps, count_steps, saving
@@ -30,9 +30,6 @@ from tailwise.training import Plan, RunSettings
 from tailwise.version import __version__
 
 SPLITS = "splits.csv"
-
-REPORT = "report.json"
-"""Of the report's files the one that is written last."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +81,13 @@ class Study:
         for runs in study.runs.values():
             for run in runs:
                 run.check_whole()
-        for name, data in report_files(study).items():
+        for name, data in report_of(study).tables().items():
             if not (folder / name).is_file() or (folder / name).read_bytes() != data:
                 logging.getLogger("tailwise").warning(f"{folder / name} is missing or not what it was, and is written again")
                 return None
+        if not (folder / PAGE).is_file():
+            logging.getLogger("tailwise").warning(f"{folder / PAGE} is missing, and is written again")
+            return None
         drop_replaced(folder, study.record["key"])
         return study
 
@@ -228,7 +228,8 @@ def _finish(folder: Path, key: str) -> Study:
     """Write the report of a study whose runs all stand, by whomever, and drop what the study replaces."""
     check_ours(folder, key)
     study = Study.load(folder)
-    write_report(study)
+    write_report(report_of(study), folder, figures=False)  # the study stands once its report does, and what it replaced goes after that
+    drop_replaced(folder, key)
     return study
 
 
@@ -269,31 +270,16 @@ def _card(setup: Setup, seeds: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def write_report(study: Study) -> None:
-    """Write the table as JSON, Markdown and CSV; the study stands once the JSON does, and what it replaced goes after that."""
-    for name, data in report_files(study).items():
-        whole_file(study.folder / name, data)
-    drop_replaced(study.folder, study.record["key"])
-
-
-def report_files(study: Study) -> dict[str, bytes]:
-    """Make the files of the report, all from the same numbers, in the order in which they are written."""
-    summary = study.summary()
-    saved = study.saving()
-    chosen = study.recommendation()
-    report = {
-        "schema": "tailwise.report/2",
-        "folds": study.record.get("folds"),
-        "summary": summary.to_dict(),
-        "recommendation": chosen and chosen.to_dict(),
-        "saving": saved.to_dict(),
-        "runs": {
-            row.name: [
-                {"seed": seed, "evaluation": evaluation.to_dict()} for seed, evaluation in zip(row.seeds, row.evaluations, strict=True)
-            ]
-            for row in study.measured()
-        },
-    }
-    parts = (summary.to_markdown().rstrip(), describe_choice(chosen).replace("\n", "\n\n"), str(saved))
-    said = "\n\n".join(part for part in parts if part)
-    return {"report.md": f"{said}\n".encode(), "report.csv": summary.to_csv().encode(), REPORT: json_bytes(report)}
+def report_of(study: Study) -> Report:
+    """Make the report of a study."""
+    methods, seeds = len(study.runs), len(study.record["seeds"])
+    return Report(
+        title=f"{study.record['data']}: {methods} method{'s' if methods != 1 else ''}, {seeds} seed{'s' if seeds != 1 else ''}",
+        summary=study.summary(),
+        measured=study.measured(),
+        runs=study.runs,
+        chosen=study.recommendation(),
+        saved=study.saving(),
+        folds=study.record.get("folds"),
+        provenance=study.record["provenance"],
+    )
