@@ -68,7 +68,7 @@ def _picked() -> alt.Parameter:
 
 def _percent(axis: Any, field: str, title: str, **scale: Any) -> Any:
     """Make an axis, alt.X or alt.Y, of shares in percent."""
-    return axis(field, title=title, axis=alt.Axis(format=".0%"), scale=alt.Scale(**scale) if scale else alt.Undefined)
+    return axis(field, title=title, axis=alt.Axis(format=".2~%"), scale=alt.Scale(**scale) if scale else alt.Undefined)
 
 
 def _tips(*fields: str, **formats: str) -> list[alt.Tooltip]:

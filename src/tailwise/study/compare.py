@@ -21,7 +21,7 @@ from tailwise.study.claim import CARD, check_ours, claim, damaged_files, drop_re
 from tailwise.study.live import announced, dear, needs_of
 from tailwise.study.measure import measure, tabulate, whole_seeds
 from tailwise.study.publish import PAGE, REPORT, Report, write_report
-from tailwise.study.recommend import Recommendation, recommend
+from tailwise.study.recommend import Recommendation, describe_choice, recommend
 from tailwise.study.runs import EXTRACTOR, Run, Shared, extractor_file, run_key, slug, standing, train_job
 from tailwise.study.setup import Setup
 from tailwise.study.tree import Saving, Steps, count_steps, saving
@@ -279,6 +279,7 @@ def report_of(study: Study) -> Report:
         measured=study.measured(),
         runs=study.runs,
         chosen=study.recommendation(),
+        words=describe_choice(study.recommendation()),
         saved=study.saving(),
         folds=study.record.get("folds"),
         provenance=study.record["provenance"],

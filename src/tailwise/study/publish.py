@@ -46,6 +46,7 @@ class Report:
         measured: what they were computed from.
         runs: row's text -> its runs.
         chosen: what is recommended, or None.
+        words: on the choice, a line each.
         saved: by sharing.
         folds: into how many the images were dealt, or None.
         provenance: how the data came about, in lines.
@@ -56,13 +57,14 @@ class Report:
     measured: Sequence[Measured]
     runs: Mapping[str, Sequence[Run]]
     chosen: Recommendation | None
+    words: str
     saved: Saving
     folds: int | None = None
     provenance: Sequence[str] = ()
 
     def tables(self) -> dict[str, bytes]:
         """Give the files of numbers, all from the same ones, in the order in which they are written."""
-        parts = (self.summary.to_markdown().rstrip(), describe_choice(self.chosen).replace("\n", "\n\n"), str(self.saved))
+        parts = (self.summary.to_markdown().rstrip(), self.words.replace("\n", "\n\n"), str(self.saved))
         said = "\n\n".join(part for part in parts if part)
         return {
             "report.md": f"{said}\n".encode(),
@@ -108,13 +110,12 @@ class Report:
             for row in self.measured
             if row.evaluations
         }
-        words = describe_choice(self.chosen).split("\n") if len(rows) > 1 or self.chosen else []
         return Content(
             title=self.title,
             summary=self.summary,
             rows=rows,
             chosen=self.chosen.row if self.chosen else next(iter(rows)),
-            words=words,
+            words=self.words.split("\n") if self.words else [],
             plan=[*self.provenance, str(self.saved)],
             files={name: what for name, what in FILES.items() if figures or name != FIGURES},
         )
@@ -135,12 +136,15 @@ def report_of_runs(
     records = [run.record for found in runs.values() for run in found]
     first, rows = records[0], [row.name for row in measured if row.evaluations]
     what = rows[0] if len(rows) == 1 else f"{len(rows)} methods"
+    is_open = own and len(rows) > 1
+    chosen = recommend(runs, against) if is_open else None
     return Report(
         title=f"{first['data'].get('name') or 'images'}: {what}",
         summary=summary,
         measured=measured,
         runs=runs,
-        chosen=recommend(runs, against) if own and len(rows) > 1 else None,
+        chosen=chosen,
+        words=describe_choice(chosen) if is_open else "",
         saved=saving(records),
         folds=(first.get("fold") or {"of": None})["of"],
         provenance=first["data"].get("provenance") or (),
