@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 from tailwise.version import __version__
 
 if TYPE_CHECKING:
-    from tailwise.api import adjust, build, catalogue, check, compare, explore, features, predict, read, report, train
+    from tailwise.api import adjust, adjust_run, build, catalogue, check, compare, explore, features, predict, read, report, train
 
-_VERBS = ("read", "explore", "check", "build", "train", "compare", "features", "predict", "adjust", "report", "catalogue")
+_VERBS = ("read", "explore", "check", "build", "train", "compare", "features", "predict", "adjust", "adjust_run", "report", "catalogue")
 __all__ = [
     "__version__",
     "adjust",
+    "adjust_run",
     "build",
     "catalogue",
     "check",

@@ -20,14 +20,15 @@ from tailwise.data.tails import ClassOrder
 from tailwise.data.trainable import EmptyClasses
 from tailwise.data.writers.layouts import LayoutName
 from tailwise.disk import check_apart
-from tailwise.errors import BadData
-from tailwise.evaluation import Summary
+from tailwise.errors import BadData, BadValue
+from tailwise.evaluation import Measured, Summary
 from tailwise.method import Method
 from tailwise.models import NETWORKS
 from tailwise.posthoc.foreign import Adjusted
 from tailwise.posthoc.foreign import adjust as adjust_foreign
 from tailwise.registry import Entry, Row, entries, load_file, parse_modifier, parse_row, parse_rows
 from tailwise.store import Store
+from tailwise.study import afterwards
 from tailwise.study.class_numbers import read_prior
 from tailwise.study.compare import Study
 from tailwise.study.compare import compare as run_comparison
@@ -311,6 +312,38 @@ def adjust(
     return adjust_foreign(logits, counts, tau, read_prior(test_prior), val_logits, val_labels)
 
 
+def adjust_run(
+    run: Run | Path | str,
+    *,
+    posthoc: str | None = None,
+    test_prior: str | None = None,
+    out: Path | str | None = None,
+    force: bool = False,
+) -> Run:
+    """Give a run other answers after the fact, from its stored predictions alone: neither network nor images are needed.
+
+    Args:
+        run: measured, or its folder.
+        posthoc: `la`, `tau-norm`, `ncm`, each with its knobs as in `la(tau=val)`, or `temperature`; or
+        test_prior: classes that are expected at test: `train`, `uniform`, `reversed`, `estimated`, or a file of shares or counts.
+        out: folder for the corrected run, with the same weights; None writes nothing.
+        force: replace another run that stands there.
+
+    Raises:
+        BadValue: neither or both are given, or a method that trains.
+        Clash: the run lacks what the correction needs.
+        OutputExists: `out` holds something else.
+    """
+    found = run if isinstance(run, Run) else Run.load(run)
+    if posthoc is not None and test_prior is None:
+        made = afterwards.corrected(found, posthoc)
+    elif test_prior is not None and posthoc is None:
+        made = afterwards.shifted(found, test_prior)
+    else:
+        raise BadValue("a run is corrected by a post-hoc method or moved to a test prior; give one of posthoc and test_prior")
+    return made if out is None else afterwards.leave(made, Path(out), force)
+
+
 def catalogue() -> Catalogue:
     """List what can be named: methods, modifiers, recipes, networks, data sets; `print` it, or take its fields."""
     return Catalogue(
@@ -352,6 +385,7 @@ def report(
     split: str | None = None,
     against: str | None = None,
     test_prior: str | None = None,
+    posthoc: Sequence[str] = (),
     out: Path | str | None = None,
 ) -> Summary:
     """Summarise runs, or one study, from their predictions: figures with intervals, differences from one row, what each row took.
@@ -361,7 +395,9 @@ def report(
         split: `test` or `val`; None for test when there is one.
         against: the row that the others are held against; None for the study's own, `ce`, or the first.
         test_prior: class distribution that is expected at test: `train`, `uniform`, `reversed`, or a file of shares or counts; answers are
-            made anew under it, and overall accuracy stands for it. None leaves the runs' own answers.
+            made anew under it, and overall accuracy stands for it; or `estimated`, on the measured images without their labels. None leaves
+            the runs' own answers.
+        posthoc: corrections that every row is shown with too, as in `adjust_run`: rows that are not there already.
         out: folder for the report: the page `index.html`, `figures/`, and the tables as JSON, Markdown, CSV and LaTeX; one that is
             there is replaced. None writes nothing.
 
@@ -375,10 +411,13 @@ def report(
     runs = _runs_of(folders)
     if len(folders) == 1 and (Path(folders[0]) / "study.json").exists():
         against = against or Study.load(folders[0]).against
-    measured = measure(runs, split, test_prior)
+    made, lacking = afterwards.corrections(runs, posthoc)
+    runs = {**runs, **made}
+    measured = [*measure(runs, split, test_prior), *(Measured(text, [], reason) for text, reason in lacking.items())]
+    runs = {**dict.fromkeys(lacking, ()), **runs}
     summary = tabulate(measured, runs, against)
     if out is not None:
-        write_report(report_of_runs(runs, measured, summary, against, own=test_prior is None), Path(out))
+        write_report(report_of_runs(runs, measured, summary, against, own=test_prior is None and not made), Path(out))
     return summary
 
 

@@ -27,6 +27,9 @@ Counts = Sequence[float] | _Shown
 PRIOR_WORDS = ("train", "uniform", "reversed")
 """Class priors at test that have a name: the training shares, equal ones, the training shares in reverse order."""
 
+ESTIMATED = "estimated"
+"""Stands for a class prior at test that is read off the answers on the test images, without their labels."""
+
 
 @dataclass(frozen=True)
 class ClassCounts:

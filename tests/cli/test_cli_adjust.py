@@ -61,7 +61,7 @@ def test_json_says_the_same(capsys):
     assert found["schema"] == "tailwise.adjustment/1"
     assert (found["images"], found["classes"], found["tau"], found["out"]) == (3, 3, 0.5, "adjusted.npy")
     assert (found["dtype"], found["took_log"], found["scheme"]) == ("float32", False, "counts")
-    section = DOCS.split("## Foreign logits")[1].split("\n## ")[0]
+    section = DOCS.split("## Corrections after training")[1].split("\n## ")[0]
     assert {key for record in (found, found["groups"]["few"]) for key in record if key != "schema" and f"`{key}`" not in section} == set()
 
 
@@ -219,7 +219,7 @@ def test_files_that_cannot_be_read_get_one_line(capsys):
         (["--tau", "nan"], {}, "tau is a number from 0"),
         (["--tau", "big"], {}, "--tau"),
         (["--test-prior", "unifrm"], {}, "'unifrm' is no word and no file. Did you mean 'uniform'?"),
-        (["--test-prior", "nosuch.json"], {}, "no word and no file. Give train, uniform, reversed, or a file"),
+        (["--test-prior", "nosuch.json"], {}, "no word and no file. Give train, uniform, reversed, estimated, or a file"),
         (["--test-prior", "logits.npy"], {}, "logits.npy: expected an array of shape (classes,)"),
         (["--val-logits", "logits.npy"], {}, "--val-logits comes without --val-labels"),
         (["--val-labels", "logits.npy"], {}, "--val-labels comes without --val-logits"),

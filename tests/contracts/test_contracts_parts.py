@@ -31,7 +31,7 @@ from tailwise.losses import (
 from tailwise.losses.class_weighted import WeightedByClass
 from tailwise.mixing import Mixup
 from tailwise.objective import Criterion, Sample
-from tailwise.posthoc import LogitAdjustment, NearestMean, Scores, TauNorm, Temperature
+from tailwise.posthoc import LogitAdjustment, NearestMean, PriorShift, Scores, TauNorm, Temperature
 from tailwise.samplers import BalancedSubsetSampler, ClassBalancedSampler, EpochSampler, LearntRateSampler, PowerSampler, ReversedSampler
 
 pytestmark = pytest.mark.contract
@@ -67,6 +67,7 @@ POSTHOC: dict[str, Callable[[Counts], Any]] = {
     "logit adjustment, tau 2": lambda n: LogitAdjustment(tuple(n), 2.0),
     "tau-norm": lambda n: TauNorm(0.7),
     "tau-norm, tau 2": lambda n: TauNorm(2.0),
+    "prior shift": lambda n: PriorShift(tuple(map(float, n)), (1.0,) * len(n), 1.5),
     "nearest mean": lambda n: NearestMean(),
     "nearest mean, euclidean": lambda n: NearestMean("euclidean"),
     "temperature": lambda n: Temperature(temperature=0.5),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tailwise.errors import BadData, Clash, UnknownName
+from tailwise.registry import split_outside
 from tailwise.study.words import check_test_prior
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ def report(
     split: Literal["test", "val"] | None = None,
     against: str | None = None,
     test_prior: str | None = None,
+    posthoc: str | None = None,
     out: Path | None = None,
     json: bool = False,
 ) -> None:
@@ -33,7 +35,10 @@ def report(
         Row that the others are held against. Default: ce, or the first.
     test_prior
         Class distribution that is expected at test: train, uniform, reversed, or a file of shares or counts. Answers are made anew under
-        it, with scores calibrated on val, and the overall figure stands for it.
+        it, with scores calibrated on val, and the overall figure stands for it. Or estimated: on the measured images, without their labels.
+    posthoc
+        Corrections that every row is shown with too, from its stored predictions: any of la, tau-norm, ncm and temperature, separated by
+        commas, each with its knobs.
     out
         Folder for the report: the page index.html, its figures as SVG and PNG, and the tables as JSON, Markdown, CSV and LaTeX. A report
         that is there is replaced.
@@ -45,15 +50,16 @@ def report(
     if test_prior is not None:
         check_test_prior(test_prior)
     if len(folders) == 1 and folders[0].is_file():
-        if split is not None or test_prior is not None or out is not None:
-            raise Clash(f"{folders[0]} holds numbers, not predictions: they have no split, no page and no prior; leave these words out")
+        if split is not None or test_prior is not None or posthoc is not None or out is not None:
+            raise Clash(f"{folders[0]} holds numbers, not predictions: they have no split, page, prior or logits; leave these words out")
         _report_published(folders[0], against, json)
         return
     missing = [folder for folder in folders if not (folder / "run.json").is_file() and not (folder / "study.json").is_file()]
     if missing:
         raise BadData(f"{missing[0]} is no run and no study; expected a folder that `tailwise train` or `tailwise compare` made")
 
-    if len(folders) == 1 and (folders[0] / "run.json").is_file() and out is None:
+    wanted = () if posthoc is None else split_outside(posthoc, ",")
+    if len(folders) == 1 and (folders[0] / "run.json").is_file() and out is None and not wanted:
         if against is not None:
             raise Clash(f"--against {against} needs other rows, and there is one run; name several, or a study")
         _report_run(folders[0], split, test_prior, json)
@@ -62,7 +68,7 @@ def report(
     from tailwise.api import report as summarise
     from tailwise.cli.tables import print_json, print_summary, say
 
-    summary = summarise(*folders, split=split, against=against, test_prior=test_prior, out=out)
+    summary = summarise(*folders, split=split, against=against, test_prior=test_prior, posthoc=wanted, out=out)
     if json:
         print_json(summary.to_dict())
         return

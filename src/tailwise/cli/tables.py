@@ -43,7 +43,6 @@ def print_data(manifest: Manifest) -> None:
 
 def print_summary(summary: Summary) -> None:
     """Print figures, differences and efforts, each table with what it shows and what is to be said of its rows."""
-    wide = Console(highlight=False, width=max(console.width, WIDE))  # a figure is never cut: a narrow terminal folds the line
     for number, found in enumerate(summary.tables):
         if number:
             console.print()
@@ -53,7 +52,8 @@ def print_summary(summary: Summary) -> None:
             table.add_column(Text(column), justify="left" if words else "right", no_wrap=column not in found.prose, overflow="fold")
         for line in found.lines:
             table.add_row(*map(Text, line))
-        wide.print(table)
+        whole = console.measure(table, options=console.options.update(max_width=10_000)).maximum
+        Console(highlight=False, width=max(console.width, min(whole, WIDE) if found.prose else whole)).print(table)  # no figure is cut
         for said in (found.caption, *found.said):
             say(said)
 

@@ -8,10 +8,11 @@ knows splits or measures accuracy: that is `tailwise.evaluation`, which this roo
 SciPy and the vocabulary (`errors`, `counts`, `groups`), nothing else.
 """
 
+from tailwise.posthoc.estimated_prior import EstimatedPrior, estimate_prior
 from tailwise.posthoc.foreign import Adjusted, Moved, adjust
 from tailwise.posthoc.logit_adjustment import LogitAdjustment, adjust_logits
 from tailwise.posthoc.nearest_mean import NearestMean, nearest_mean_logits
-from tailwise.posthoc.prior_shift import expected_prior, prior_shares, shift_logits
+from tailwise.posthoc.prior_shift import PriorShift, expected_prior, prior_shares, shift_logits
 from tailwise.posthoc.scores import PostHoc, Scores
 from tailwise.posthoc.tau_grid import GRID, Tau
 from tailwise.posthoc.tau_norm import TauNorm, normalise_weight, tau_normalised_logits
@@ -20,17 +21,20 @@ from tailwise.posthoc.temperature import FittedTemperature, Temperature, fit_tem
 __all__ = [
     "GRID",
     "Adjusted",
+    "EstimatedPrior",
     "FittedTemperature",
     "LogitAdjustment",
     "Moved",
     "NearestMean",
     "PostHoc",
+    "PriorShift",
     "Scores",
     "Tau",
     "TauNorm",
     "Temperature",
     "adjust",
     "adjust_logits",
+    "estimate_prior",
     "expected_prior",
     "fit_temperature",
     "nearest_mean_logits",

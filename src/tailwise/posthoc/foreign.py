@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from tailwise.counts import ESTIMATED
 from tailwise.errors import BadData, BadValue
 from tailwise.groups import Groups, make_groups
+from tailwise.posthoc.estimated_prior import estimate_prior
 from tailwise.posthoc.prior_shift import expected_prior, shift_logits, shortened
 from tailwise.posthoc.temperature import NO_VAL, FittedTemperature, fit_temperature
 
@@ -52,7 +54,7 @@ class Adjusted:
         tau: strength of the correction.
         took_log: whether the input were probabilities, whose logarithm was taken first.
         groups: many, medium, few by the counts.
-        test_prior: `train`, `uniform`, `reversed`, or `given`: what is expected at test.
+        test_prior: `train`, `uniform`, `reversed`, `estimated`, or `given`: what is expected at test.
         expected: (C,) shares of the classes there.
         temperature: that the logits were divided by first.
         val_images: rows that it was fitted on; 0 where there were none, and the softmax of the logits is not calibrated.
@@ -139,7 +141,8 @@ def adjust(
         logits: (N, C) finite numbers, N and C at least 1; never changed.
         counts: (C,) training images a class, whole numbers from 0, at least one above 0.
         tau: strength with which the training prior is taken out, >= 0; 0 leaves it, 1 is the formula.
-        test_prior: `uniform`, the balanced error; `train`, `reversed`, or (C,) counts or shares: see `expected_prior`.
+        test_prior: `uniform`, the balanced error; `train`, `reversed`, or (C,) counts or shares: see `expected_prior`; `estimated`: read
+            off these logits, see `estimate_prior`.
         val_logits: (M, C) of images that were not trained on, from the same model; with them a temperature makes scores calibrated.
         val_labels: (M,) their true labels.
 
@@ -156,8 +159,13 @@ def adjust(
         raise BadData(f"{len(counts):,} counts for logits of {given.shape[1]:,} classes; give one count a class")
     if not isinstance(tau, Real) or not np.isfinite(float(tau)) or tau < 0:
         raise BadValue(f"tau is a number from 0, got {tau!r}; 1 is usual")
-    expected, took_log = expected_prior(test_prior, counts), _are_probabilities(given)
+    took_log = _are_probabilities(given)
     fitted = _fitted(val_logits, val_labels, counts, took_log)
+    if isinstance(test_prior, str) and test_prior == ESTIMATED:
+        seen = _logarithm(given, 0.0) if took_log else given
+        expected = estimate_prior(seen, counts, fitted.temperature).shares
+    else:
+        expected = expected_prior(test_prior, counts)
     gains = shift_logits(np.zeros(len(counts)), counts, expected, tau=tau)[expected > 0]
     before = _logarithm(given, fitted.temperature * float(np.ptp(gains))) if took_log else given.astype(np.float64)
     with np.errstate(over="ignore"):

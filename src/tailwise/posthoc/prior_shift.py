@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from numbers import Real
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from tailwise.counts import PRIOR_WORDS
 from tailwise.errors import BadData, BadValue, UnknownName
 from tailwise.posthoc.logit_adjustment import adjust_logits
+from tailwise.posthoc.scores import Scores
 from tailwise.posthoc.temperature import settled_temperature
 
 UNEXPECTED = 1000.0
@@ -134,6 +136,45 @@ def prior_shares(numbers: Iterable[Any], where: str) -> np.ndarray:
     shares = np.array([float(number) for number in given])
     shares /= shares.max()  # a sum of the largest floats would be infinite
     return shares / shares.sum()
+
+
+@dataclass(frozen=True)
+class PriorShift:
+    """`shift_logits` as a post-hoc part: the answers of a network under another class prior.
+
+    Attributes:
+        left: (classes,) prior in the logits.
+        expected: (classes,) prior at test.
+        temperature: T > 0, of the logits.
+
+    Raises:
+        BadData: numbers that are no prior.
+        BadValue: T is no number above 0.
+
+    >>> PriorShift((0.9, 0.1), (0.5, 0.5)).apply(Scores(np.array([[1.0, 0.0]]))).argmax(1)
+    array([1])
+    """
+
+    left: tuple[float, ...]
+    expected: tuple[float, ...]
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("left", "expected"):
+            object.__setattr__(self, name, tuple(prior_shares(getattr(self, name), name).tolist()))
+        settled_temperature(self.temperature)
+
+    def prior_left(self, prior: Sequence[float]) -> tuple[float, ...]:
+        """Give the prior that is expected."""
+        return self.expected
+
+    def fit(self, val: Scores | None) -> tuple[Self, str]:
+        """Leave everything as it is: nothing is open."""
+        return self, f"shifted to another class prior, temperature {self.temperature:.2f}"
+
+    def apply(self, scores: Scores) -> np.ndarray:
+        """Give the (N, C) logits under the expected prior, in the dtype of the scores."""
+        return shift_logits(scores.logits, self.left, self.expected, self.temperature)
 
 
 def _is_share(number: Any) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tailwise.counts import PRIOR_WORDS
+from tailwise.counts import ESTIMATED, PRIOR_WORDS
 from tailwise.errors import BadData
 from tailwise.posthoc.prior_shift import prior_shares
 from tailwise.study.words import check_test_prior
@@ -47,7 +47,7 @@ def read_prior(expected: str | Path | Sequence[float] | np.ndarray, classes: Seq
     """Read the prior that is expected at test where it is a file, and give words and numbers as they are.
 
     Args:
-        expected: `train`, `uniform`, `reversed`, a file as in `read_class_numbers`, or numbers.
+        expected: `train`, `uniform`, `reversed`, `estimated`, a file as in `read_class_numbers`, or numbers.
         classes: class names in label order, where they are known.
 
     Raises:
@@ -56,7 +56,7 @@ def read_prior(expected: str | Path | Sequence[float] | np.ndarray, classes: Seq
     if not isinstance(expected, str | Path):
         return expected
     check_test_prior(expected)
-    if str(expected) in PRIOR_WORDS:
+    if str(expected) in (*PRIOR_WORDS, ESTIMATED):
         return str(expected)
     file = Path(expected)
     numbers = read_class_numbers(file, classes)

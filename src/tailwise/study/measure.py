@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tailwise.counts import ESTIMATED
 from tailwise.errors import BadData, Clash
 from tailwise.evaluation import Evaluation, Measured, Predictions, Summary, choose_baseline, evaluate, summarise
 from tailwise.evaluation.folds import pool
 from tailwise.posthoc.prior_shift import expected_prior
 from tailwise.study.class_numbers import read_prior
 from tailwise.study.fairness import Effort, differences, equal_setting
-from tailwise.study.shift import find_shift, under_prior
+from tailwise.study.shift import under_prior
 
 if TYPE_CHECKING:
     from tailwise.study.runs import Run
@@ -39,7 +40,7 @@ def _measured(text: str, runs: Sequence[Run], split: str | None, test_prior: str
         found = evaluations(runs, split, test_prior)
     except Clash as reason:
         return Measured(text, [], str(reason).removeprefix(f"{text}: "))
-    return Measured(text, found, _note(runs, test_prior), [group[0].record["seed"] for group in by_seed(runs)])
+    return Measured(text, found, _note(runs, test_prior, split or "test"), [group[0].record["seed"] for group in by_seed(runs)])
 
 
 def tabulate(measured: Sequence[Measured], runs: Mapping[str, Sequence[Run]], against: str | None = None) -> Summary:
@@ -67,14 +68,14 @@ def _effort(runs: Sequence[Run]) -> dict[str, float]:
     return {name: number for name, number in counted.items() if number is not None}
 
 
-def _note(runs: Sequence[Run], test_prior: str | None) -> str:
+def _note(runs: Sequence[Run], test_prior: str | None, split: str) -> str:
     """Say what was fitted and chosen on val, on which measured images a stage learnt, and how scores came under a test prior.
 
     Of one run, and that others did likewise.
     """
     said = [[run.record.get(what) for run in runs] for what in ("posthoc", "chosen", "learnt_on")]
     if test_prior is not None:
-        said.append([find_shift(run.predictions, run.record, test_prior).scores for run in runs])
+        said.append([under_prior(run.predictions, run.record, test_prior, split)[1].scores for run in runs])
     return "; ".join(filter(None, map(_once, said)))
 
 
@@ -93,9 +94,9 @@ def evaluations(runs: Sequence[Run], split: str | None = None, test_prior: str |
     """
     found = []
     for group in by_seed(runs):
-        predictions = predictions_of(group, test_prior)
+        predictions = predictions_of(group, test_prior, split or "test")
         expected = None
-        if test_prior is not None:
+        if test_prior is not None and test_prior != ESTIMATED:  # whose classes are as they are in the split
             expected = expected_prior(read_prior(test_prior, predictions.classes), predictions.counts.real).tolist()
         found.append(evaluate(predictions, split or _usual(predictions), expected))
     return found
@@ -113,8 +114,10 @@ def by_seed(runs: Sequence[Run]) -> list[list[Run]]:
     return list(groups.values())
 
 
-def predictions_of(runs: Sequence[Run], test_prior: str | None = None) -> Predictions:
+def predictions_of(runs: Sequence[Run], test_prior: str | None = None, split: str = "test") -> Predictions:
     """Give the predictions of a run, or those of the K folds of a seed, pooled; each run's under a test prior where one is given.
+
+    A prior that is to be estimated is estimated on the images of `split`.
 
     Raises:
         BadData: the run was trained on all images; not each fold is there once, or they are of several sets.
@@ -123,7 +126,7 @@ def predictions_of(runs: Sequence[Run], test_prior: str | None = None) -> Predic
     if not first.is_measured:
         raise BadData(f"{first.folder} was trained on all its rows, so nothing is left to measure on")
     if not first.record.get("fold"):
-        return _answers(first, test_prior)
+        return _answers(first, test_prior, split)
     folds = [run.record["fold"] for run in runs]
     wanted, found = list(range(1, folds[0]["of"] + 1)), sorted(fold["number"] for fold in folds)
     if len(set(map(set_of, runs))) > 1:
@@ -133,11 +136,11 @@ def predictions_of(runs: Sequence[Run], test_prior: str | None = None) -> Predic
             f"{first.record['method']}, seed {first.record['seed']}, has {_listed(found)} of {len(wanted)}, and is measured by all of "
             "them together, each once; name all, or run the same `tailwise compare` again, which makes those that are missing"
         )
-    return pool([_answers(run, test_prior) for run in runs])
+    return pool([_answers(run, test_prior, split) for run in runs])
 
 
-def _answers(run: Run, test_prior: str | None) -> Predictions:
-    return run.predictions if test_prior is None else under_prior(run.predictions, run.record, test_prior)[0]
+def _answers(run: Run, test_prior: str | None, split: str) -> Predictions:
+    return run.predictions if test_prior is None else under_prior(run.predictions, run.record, test_prior, split)[0]
 
 
 def set_of(run: Run) -> str:

@@ -93,7 +93,8 @@ def predict(
         method: the method, for a run of a user's own file, which a record does not import.
         device: `auto`, `cpu`, `cuda` or `mps`.
         progress: called with images done and in all.
-        test_prior: classes that are expected, as in `find_shift`; None keeps the prior of the run's logits, and so every answer.
+        test_prior: classes that are expected, as in `find_shift`; `estimated` estimates them on these images. None keeps the prior of the
+            run's logits, and so every answer.
 
     Returns:
         One answer an image, in the order of the files.
@@ -107,13 +108,12 @@ def predict(
         raise BadValue(f"top is a number of classes from 1, got {top}")
     found = find_images(images)
     model = RunModel(run, method, choose_device(device), test_prior)
-    said: list[Answer] = []
+    scored: list[NDArray[np.float32]] = []
     for start in range(0, len(found), BATCH):
-        files = found[start : start + BATCH]
-        said += model.ask(files, top)
+        scored.append(model.scored(found[start : start + BATCH]))
         if progress:
-            progress(len(said), len(found))
-    return said
+            progress(min(start + BATCH, len(found)), len(found))
+    return list(model.answers(found, np.concatenate(scored), top))
 
 
 class RunModel:
@@ -141,14 +141,25 @@ class RunModel:
         p = self.predictions
         return self.posthoc.apply(Scores(logits, None, features, p.head_weight, p.head_bias, p.class_means))
 
-    def ask(self, files: Sequence[Path], top: int) -> Iterator[Answer]:
-        """Yield the most likely classes of image files."""
-        logits = self.scoring.apply(self._network(files)[0] if self.scoring.of_network else self.logits(files))
+    def scored(self, files: Sequence[Path]) -> NDArray[np.float32]:
+        """Give the logits (N, C) of image files that become scores: the network's own where the prior is put in anew."""
+        return self._network(files)[0] if self.scoring.of_network else self.logits(files)
+
+    def answers(self, files: Sequence[Path], scored: NDArray[np.float32], top: int) -> Iterator[Answer]:
+        """Yield the most likely classes of image files, the lowest label among equals.
+
+        Args:
+            files: N files.
+            scored: (N, C) as `scored` gives them, of all images on which a prior is estimated.
+            top: classes an image.
+        """
+        scoring = self.scoring.estimated(scored)
+        logits = scoring.apply(scored)
         shares = np.exp(logits - logits.max(1, keepdims=True))
         shares /= shares.sum(1, keepdims=True)
         order = np.argsort(-logits, axis=1, kind="stable")[:, :top]
         for file, best, row in zip(files, order, shares, strict=True):
-            yield Answer(file, tuple(self.predictions.classes[c] for c in best), tuple(float(row[c]) for c in best), self.scoring)
+            yield Answer(file, tuple(self.predictions.classes[c] for c in best), tuple(float(row[c]) for c in best), scoring)
 
     def _network(self, files: Sequence[Path]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Give the network's own logits (N, C), and features where it has a head."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,12 +13,15 @@ from torch import nn
 from tailwise.errors import BadData, BadValue, UnknownName
 from tailwise.evaluation import Predictions
 from tailwise.pixels import Rows
-from tailwise.posthoc import PostHoc
+from tailwise.posthoc import LogitAdjustment, NearestMean, PostHoc, PriorShift, TauNorm, Temperature
 from tailwise.registry import Row, load, parse_modifier, parse_row, split_outside
 from tailwise.study.runs import WEIGHTS, Run
 from tailwise.study.tensors import fill, read_tensors
 from tailwise.training import Root, Splits, plan_method
 from tailwise.training.line import make_loop
+
+AFTERWARDS: Mapping[str, Any] = {part.__name__: part for part in (LogitAdjustment, NearestMean, PriorShift, TauNorm, Temperature)}
+"""Post-hoc parts that can be put on a run's predictions after its training, by the names under which records have them."""
 
 
 def rebuild(run: Run, method: Row | None, device: torch.device) -> tuple[nn.Module, PostHoc | None]:
@@ -38,7 +42,7 @@ def rebuild(run: Run, method: Row | None, device: torch.device) -> tuple[nn.Modu
     record = run.record
     # Of the recipe a network can depend on the epochs alone: that is what a method sees of it.
     recipe = replace(load("recipe", record["recipe"]["name"]), epochs=record["recipe"]["epochs"])
-    root = Root(_as_trained(record, run.predictions), recipe, record["network"]["backbone"], record["seed"], {})
+    root = Root(as_trained(record, run.predictions), recipe, record["network"]["backbone"], record["seed"], {})
     row = _row_of(run, method)
     plan = plan_method(root, row.method, row.modifiers)
     if plan.decided_by_results:
@@ -47,7 +51,7 @@ def rebuild(run: Run, method: Row | None, device: torch.device) -> tuple[nn.Modu
     predictor = loop.objective.predictor(loop.net)
     path = run.folder / WEIGHTS
     fill(predictor, read_tensors(path, record["weights"]), path)
-    return predictor.to(device).eval(), _corrected(plan.posthoc, record["correction"])
+    return predictor.to(device).eval(), _corrected(plan.posthoc, record)
 
 
 def _row_of(run: Run, given: Row | None) -> Row:
@@ -57,14 +61,15 @@ def _row_of(run: Run, given: Row | None) -> Row:
         BadData: the method is a user's own, and is not given.
         BadValue: another method is given, or one with other knobs.
     """
-    text, part = run.record["method"], run.record["knobs"]["part"]
+    trained = run.record.get("trained_as") or run.record
+    text, part = trained["method"], trained["knobs"]["part"]
     first, *modifiers = split_outside(text, "+")
     if given is None:
         try:
             row = parse_row(text)
         except UnknownName:
             row = None
-        if row is None or type(row.method).__name__ != part or run.record["typed"] != text:
+        if row is None or type(row.method).__name__ != part or trained["typed"] != text:
             raise BadData(f"{run.folder} was trained with {text!r}, a method of its own file; name it with --method ./FILE.py")
         return row
     if given.text not in (text, first) or type(given.method).__name__ != part:
@@ -72,7 +77,7 @@ def _row_of(run: Run, given: Row | None) -> Row:
     return Row(given.method, tuple(map(parse_modifier, modifiers)))
 
 
-def _as_trained(record: Any, predictions: Predictions) -> Splits:
+def as_trained(record: Any, predictions: Predictions) -> Splits:
     """Stand in for the training data, of which a network needs shape, counts and class names alone."""
     counts = record["data"]["train_counts"]
     labels = np.repeat(np.arange(len(counts)), counts)
@@ -83,8 +88,11 @@ def _as_trained(record: Any, predictions: Predictions) -> Splits:
     return Splits(stand_ins, predictions.classes, predictions.counts, predictions.groups, contents, frozenset(names))
 
 
-def _corrected(planned: PostHoc | None, fitted: Any) -> PostHoc | None:
-    """Give the post-hoc part as it was fitted."""
-    if planned is None:
+def _corrected(planned: PostHoc | None, record: Any) -> PostHoc | None:
+    """Give the post-hoc part as it was fitted: the method's own, or the one that came afterwards."""
+    fitted = record["correction"]
+    if fitted is None:
         return None
-    return type(planned)(**{name: value for name, value in fitted.items() if name != "part"})
+    kind: Any = AFTERWARDS[fitted["part"]] if record.get("trained_as") else type(planned)
+    made: PostHoc = kind(**{name: value for name, value in fitted.items() if name != "part"})
+    return made

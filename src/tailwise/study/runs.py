@@ -120,11 +120,13 @@ class Run:
         folder: with `run.json`, `log.jsonl`, `weights.safetensors` and `predictions/`.
         record: `run.json`, see `docs/formats.md`.
         stood: whether the folder was there already, or another command made it meanwhile.
+        answers: predictions that stand for those of the folder, where they were corrected afterwards; else None.
     """
 
     folder: Path
     record: Mapping[str, Any]
     stood: bool = field(default=False, compare=False)
+    answers: Predictions | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def load(cls, folder: Path | str) -> Run:
@@ -144,7 +146,7 @@ class Run:
     @property
     def predictions(self) -> Predictions:
         """Every validation and test answer."""
-        return Predictions.load(self.folder / "predictions")
+        return self.answers or Predictions.load(self.folder / "predictions")
 
     def check_whole(self) -> Run:
         """Give the run again, once its files are found to be those that were written.
@@ -348,6 +350,8 @@ def _leave(setup: Setup, job: Job, outcome: Outcome, posthoc: PostHoc | None, fo
         "posthoc": said,
         "correction": plain(fitted),
         "prior_left": prior_left(setup.splits.counts.real, outcome.leg, fitted),
+        "network_prior": prior_left(setup.splits.counts.real, outcome.leg, None),
+        "shown": None if outcome.leg.shown is None else list(outcome.leg.shown),
         "extractor": _extractor_record(setup, hashes, shared),
         "weights": hashes[WEIGHTS],
         "files": hashes,

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from tailwise.errors import BadData, Clash
+from tailwise.counts import ESTIMATED
+from tailwise.errors import BadData, BadValue, Clash
 from tailwise.evaluation import Predictions, SplitPredictions
+from tailwise.posthoc.estimated_prior import estimate_prior
 from tailwise.posthoc.logit_adjustment import adjust_logits
 from tailwise.posthoc.prior_shift import expected_prior, prior_shares, shift_logits
 from tailwise.posthoc.temperature import NO_VAL, FittedTemperature, fit_temperature
@@ -18,6 +20,9 @@ from tailwise.study.class_numbers import read_prior
 
 SAME = 0.01
 """Shares that differ by one in a hundred move no score visibly: the prior left by weights of nearly even sums is called uniform."""
+
+SHIFTS = ("LogitAdjustment", "PriorShift")
+"""Parts that add to the network's logits what is undone before another prior is put in."""
 
 PRIOR_NAMES = {
     "train": "the training prior",
@@ -40,6 +45,7 @@ class Shift:
         val_images: n, validation images that it was fitted on; 0 where the scores are not calibrated.
         sentence: on the temperature.
         of_network: whether these are the network's own logits, before an adjustment that the run has.
+        estimated_on: n, images without labels on which the expected prior was estimated; 0 where it was not.
     """
 
     test_prior: str | None
@@ -50,6 +56,7 @@ class Shift:
     val_images: int
     sentence: str
     of_network: bool
+    estimated_on: int = 0
 
     @property
     def scores(self) -> str:
@@ -63,9 +70,23 @@ class Shift:
             logits: (N, C), of the network where `of_network`, else of the run.
         """
         logits = np.asarray(logits, dtype=np.float64)
-        if self.test_prior is None or self.left is None or self.expected is None:
+        if self.test_prior is None:
             return logits / self.temperature
+        if self.left is None or self.expected is None:
+            raise BadValue("the test prior is still to be estimated; call estimated(logits) first")
         return shift_logits(logits, self.left, self.expected, self.temperature)
+
+    def estimated(self, logits: np.ndarray) -> Shift:
+        """Estimate the prior on images without labels, where it is to be estimated; else give the shift as it is.
+
+        Args:
+            logits: (N, C), of the network where `of_network`, else of the run.
+        """
+        if self.test_prior != ESTIMATED or self.left is None:
+            return self
+        found = estimate_prior(logits, self.left, self.temperature)
+        prior = f"the prior estimated on n = {found.images:,} images without their labels"
+        return replace(self, expected=_plain(found.shares), prior=prior, estimated_on=found.images)
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain JSON values under the names of the attributes, and `scores`; shares are 0-1."""
@@ -77,17 +98,21 @@ class Shift:
             "temperature": self.temperature,
             "val_images": self.val_images,
             "of_network": self.of_network,
+            "estimated_on": self.estimated_on,
             "scores": self.scores,
         }
 
 
-def under_prior(predictions: Predictions, record: Mapping[str, Any], test_prior: str | Path | Sequence[float]) -> tuple[Predictions, Shift]:
+def under_prior(
+    predictions: Predictions, record: Mapping[str, Any], test_prior: str | Path | Sequence[float], split: str = "test"
+) -> tuple[Predictions, Shift]:
     """Give a run's predictions under the class prior that is expected at test.
 
     Args:
         predictions: of the run, on all splits.
         record: its `run.json`, of which `prior_left`, `correction` and `method` are read.
         test_prior: as in `find_shift`.
+        split: on whose images a prior is estimated that is to be estimated; val where there is no such split.
 
     Returns:
         The predictions with shifted, calibrated logits, whose softmax are probabilities under that prior; the network's own logits stand
@@ -97,6 +122,8 @@ def under_prior(predictions: Predictions, record: Mapping[str, Any], test_prior:
         As `find_shift`.
     """
     shift = find_shift(predictions, record, test_prior)
+    measured = predictions.splits.get(split) or predictions.split("val")
+    shift = shift.estimated(_scaled(measured, shift.of_network))
     splits = {
         name: replace(part, logits=shift.apply(_scaled(part, shift.of_network)), network_logits=_scaled(part, of_network=True))
         for name, part in predictions.splits.items()
@@ -113,13 +140,16 @@ def find_shift(predictions: Predictions, record: Mapping[str, Any], test_prior: 
     Args:
         predictions: of the run.
         record: its `run.json`.
-        test_prior: a word as in `expected_prior`, of the real training counts; a file as in `read_prior`; or (C,) numbers.
+        test_prior: a word as in `expected_prior`, of the real training counts; a file as in `read_prior`; (C,) numbers; or `estimated`,
+            which `Shift.estimated` fills in.
 
     Raises:
         BadData: no such word or file, numbers that are no prior, or a run of an earlier version, which does not say what prior is left.
         Clash: the method's scores are no log probabilities under a known prior.
     """
-    expected = expected_prior(read_prior(test_prior, predictions.classes), predictions.counts.real)
+    prior = read_prior(test_prior, predictions.classes)
+    is_open = isinstance(prior, str) and prior == ESTIMATED
+    expected = None if is_open else expected_prior(prior, predictions.counts.real)
     left, of_network = _undone(_prior_left(record, len(predictions.classes)), predictions, record)
     fitted = _temperature(predictions, left, of_network)
     given = str(test_prior) if isinstance(test_prior, str | Path) else "given"
@@ -157,10 +187,12 @@ def _prior_left(record: Mapping[str, Any], classes: int) -> np.ndarray:
 
 
 def _undone(left: np.ndarray, predictions: Predictions, record: Mapping[str, Any]) -> tuple[np.ndarray, bool]:
-    """Give the prior in the network's own logits where the run has adjusted them, and whether it has."""
+    """Give the prior in the network's own logits where the run has shifted them, and whether it has."""
     correction = record.get("correction") or {}
-    if correction.get("part") != "LogitAdjustment" or any(part.network_logits is None for part in predictions.splits.values()):
+    if correction.get("part") not in SHIFTS or any(part.network_logits is None for part in predictions.splits.values()):
         return left, False
+    if record.get("network_prior"):
+        return prior_shares(record["network_prior"], "network_prior of run.json"), True
     gained = adjust_logits(np.zeros(len(left)), correction["counts"], correction["tau"])
     return prior_shares(left * np.exp(-gained), "prior_left of run.json"), True
 

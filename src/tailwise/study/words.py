@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from tailwise.counts import PRIOR_WORDS
+from tailwise.counts import ESTIMATED, PRIOR_WORDS
 from tailwise.errors import BadData
 
 
@@ -71,8 +71,9 @@ def check_test_prior(expected: str | Path) -> None:
     Raises:
         BadData: with the nearest word.
     """
-    if str(expected) in PRIOR_WORDS or Path(expected).exists():
+    words = (*PRIOR_WORDS, ESTIMATED)
+    if str(expected) in words or Path(expected).exists():
         return
-    near = difflib.get_close_matches(str(expected), PRIOR_WORDS, n=1)
-    hint = f"Did you mean {near[0]!r}?" if near else f"Give {', '.join(PRIOR_WORDS)}, or a file with a count or share of each class."
+    near = difflib.get_close_matches(str(expected), words, n=1)
+    hint = f"Did you mean {near[0]!r}?" if near else f"Give {', '.join(words)}, or a file with a count or share of each class."
     raise BadData(f"test prior {str(expected)!r} is no word and no file. {hint}")

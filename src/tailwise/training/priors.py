@@ -135,6 +135,12 @@ def notes(real: Sequence[int], leg: Leg, posthoc: Any, method: Any) -> Iterator[
                 yield f"{method} puts {found.then} on {found.first}: {found.says}"
 
 
+def is_over_corrected(left: Sequence[float] | None, real: Sequence[int]) -> bool:
+    """Say whether so little of the training prior is left that the tail is favoured: it was taken out twice."""
+    slope = _slope(left, real)
+    return slope is not None and slope < OVER
+
+
 def _meets(first: str, before: Sequence[Step], real: Sequence[int]) -> bool:
     if first != EVEN:
         return any(step.name == first for step in before)
