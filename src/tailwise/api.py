@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,13 +33,14 @@ from tailwise.study.class_numbers import read_prior
 from tailwise.study.compare import Study
 from tailwise.study.compare import compare as run_comparison
 from tailwise.study.features import write_features
-from tailwise.study.measure import by_seed, measure, set_of, tabulate
+from tailwise.study.measure import by_seed, measure, relate, set_of, tabulate
 from tailwise.study.places import default_run, default_study
 from tailwise.study.predict import Answer
 from tailwise.study.predict import predict as predict_images
 from tailwise.study.publish import check_report_folder, report_of_runs, write_report
 from tailwise.study.runs import Run, execute
 from tailwise.study.setup import make_manifest, make_setup
+from tailwise.study.shifts import shift_sheet
 from tailwise.study.words import DataWords, TrainingWords
 from tailwise.training import RunSettings
 
@@ -386,6 +387,8 @@ def report(
     against: str | None = None,
     test_prior: str | None = None,
     posthoc: Sequence[str] = (),
+    shift: bool = False,
+    twins: Sequence[Path | str] = (),
     out: Path | str | None = None,
 ) -> Summary:
     """Summarise runs, or one study, from their predictions: figures with intervals, differences from one row, what each row took.
@@ -398,6 +401,8 @@ def report(
             made anew under it, and overall accuracy stands for it; or `estimated`, on the measured images without their labels. None leaves
             the runs' own answers.
         posthoc: corrections that every row is shown with too, as in `adjust_run`: rows that are not there already.
+        shift: whether a sheet is added of what every row reaches where classes at test are distributed otherwise, see `shift_sheet`.
+        twins: runs, or a study, on the balanced twin of the set, measured on the same images: a sheet of relative accuracies is added.
         out: folder for the report: the page `index.html`, `figures/`, and the tables as JSON, Markdown, CSV and LaTeX; one that is
             there is replaced. None writes nothing.
 
@@ -416,6 +421,9 @@ def report(
     measured = [*measure(runs, split, test_prior), *(Measured(text, [], reason) for text, reason in lacking.items())]
     runs = {**dict.fromkeys(lacking, ()), **runs}
     summary = tabulate(measured, runs, against)
+    sheets = [shift_sheet(measured, runs)] if shift else []
+    sheets += [relate(measured, measure(_runs_of(twins), split), against)] if twins else []
+    summary = replace(summary, sheets=(*summary.sheets, *sheets))
     if out is not None:
         write_report(report_of_runs(runs, measured, summary, against, own=test_prior is None and not made), Path(out))
     return summary

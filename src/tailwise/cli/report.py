@@ -19,6 +19,8 @@ def report(
     against: str | None = None,
     test_prior: str | None = None,
     posthoc: str | None = None,
+    shift: bool = False,
+    twin: tuple[Path, ...] = (),
     out: Path | None = None,
     json: bool = False,
 ) -> None:
@@ -39,6 +41,11 @@ def report(
     posthoc
         Corrections that every row is shown with too, from its stored predictions: any of la, tau-norm, ncm and temperature, separated by
         commas, each with its knobs.
+    shift
+        Add what every row reaches where the classes at test are distributed otherwise, from fifty times as many images of the most frequent
+        class as of the rarest to the reverse: as it is, with that distribution known, and estimated without labels.
+    twin
+        A study or runs on the balanced twin of the set (`build --twin`), measured on the same images: relative accuracies are added.
     out
         Folder for the report: the page index.html, its figures as SVG and PNG, and the tables as JSON, Markdown, CSV and LaTeX. A report
         that is there is replaced.
@@ -50,8 +57,10 @@ def report(
     if test_prior is not None:
         check_test_prior(test_prior)
     if len(folders) == 1 and folders[0].is_file():
-        if split is not None or test_prior is not None or posthoc is not None or out is not None:
-            raise Clash(f"{folders[0]} holds numbers, not predictions: they have no split, page, prior or logits; leave these words out")
+        if split is not None or test_prior is not None or posthoc is not None or out is not None or shift or twin:
+            raise Clash(
+                f"{folders[0]} holds numbers, not predictions: they have no split, no page, no prior, no logits; leave these words out"
+            )
         _report_published(folders[0], against, json)
         return
     missing = [folder for folder in folders if not (folder / "run.json").is_file() and not (folder / "study.json").is_file()]
@@ -59,7 +68,7 @@ def report(
         raise BadData(f"{missing[0]} is no run and no study; expected a folder that `tailwise train` or `tailwise compare` made")
 
     wanted = () if posthoc is None else split_outside(posthoc, ",")
-    if len(folders) == 1 and (folders[0] / "run.json").is_file() and out is None and not wanted:
+    if len(folders) == 1 and (folders[0] / "run.json").is_file() and out is None and not wanted and not shift and not twin:
         if against is not None:
             raise Clash(f"--against {against} needs other rows, and there is one run; name several, or a study")
         _report_run(folders[0], split, test_prior, json)
@@ -68,7 +77,7 @@ def report(
     from tailwise.api import report as summarise
     from tailwise.cli.tables import print_json, print_summary, say
 
-    summary = summarise(*folders, split=split, against=against, test_prior=test_prior, posthoc=wanted, out=out)
+    summary = summarise(*folders, split=split, against=against, test_prior=test_prior, posthoc=wanted, shift=shift, twins=twin, out=out)
     if json:
         print_json(summary.to_dict())
         return

@@ -10,6 +10,7 @@ SciPy, msgspec, safetensors and the vocabulary (`errors`, `counts`, `groups`, `s
 
 from tailwise.evaluation.answers import Answers
 from tailwise.evaluation.calibration import calibration_error
+from tailwise.evaluation.cells import Cell, cell_of
 from tailwise.evaluation.crossed import ClassMeans, of_answers, of_differences
 from tailwise.evaluation.differences import Difference, Gap
 from tailwise.evaluation.evaluation import ClassResult, Evaluation, GroupResult, evaluate
@@ -28,12 +29,14 @@ from tailwise.evaluation.metrics import (
 from tailwise.evaluation.pooled import UNPAIRED, Pooled, PooledGroups, Separate, as_separate_samples, from_counts
 from tailwise.evaluation.predictions import Predictions, SplitPredictions
 from tailwise.evaluation.proportions import jeffreys, two_proportions, wilson
-from tailwise.evaluation.summary import Cell, GroupSize, Measured, Setting, Summary, SummaryRow, choose_baseline, summarise
+from tailwise.evaluation.sheets import PRIOR_ANSWERS, Sheet, level_sheet, relative_sheet
+from tailwise.evaluation.summary import GroupSize, Measured, Setting, Summary, SummaryRow, choose_baseline, summarise
 
 __all__ = [
     "ALPHA",
     "CLAIMS",
     "LEAST_SEEDS",
+    "PRIOR_ANSWERS",
     "UNPAIRED",
     "Answers",
     "Cell",
@@ -53,6 +56,7 @@ __all__ = [
     "Predictions",
     "Separate",
     "Setting",
+    "Sheet",
     "SplitPredictions",
     "Summary",
     "SummaryRow",
@@ -61,6 +65,7 @@ __all__ = [
     "as_separate_samples",
     "balanced_error",
     "calibration_error",
+    "cell_of",
     "choose_baseline",
     "confusion",
     "evaluate",
@@ -68,6 +73,7 @@ __all__ = [
     "group_accuracy",
     "holm",
     "jeffreys",
+    "level_sheet",
     "macro_accuracy",
     "macro_f1",
     "micro_accuracy",
@@ -75,6 +81,7 @@ __all__ = [
     "of_differences",
     "per_class_accuracy",
     "predicted_labels",
+    "relative_sheet",
     "summarise",
     "two_proportions",
     "wilson",

@@ -93,6 +93,7 @@ class Evaluation:
         per_class: every class in label order, absent ones included.
         absent_classes: names of the classes without images in the split; they are in no mean.
         members: group name -> labels of its classes; not in `to_dict`.
+        levels: level of the classes' hierarchy -> its member of each class, or None; not in `to_dict`.
         expected: (C,) class distribution that accuracy, macro-F1 and ECE stand for; None for the split's own.
         answers: what they were computed from; not in `to_dict`.
     """
@@ -112,6 +113,7 @@ class Evaluation:
     per_class: tuple[ClassResult, ...]
     absent_classes: tuple[str, ...]
     members: Mapping[str, tuple[int, ...]]
+    levels: Mapping[str, tuple[str | None, ...]]
     expected: tuple[float, ...] | None
     answers: Answers = field(repr=False, compare=False)
 
@@ -121,7 +123,7 @@ class Evaluation:
         `groups` is an object by group name, `per_class` a list in label order, undefined figures are null.
         """
         plain = asdict(replace(self, answers=None))  # type: ignore[arg-type]
-        del plain["answers"], plain["members"]
+        del plain["answers"], plain["members"], plain["levels"]
         lists = {name: list(value) for name, value in plain.items() if isinstance(value, tuple)}
         return {"schema": SCHEMA, **plain, **lists}
 
@@ -171,6 +173,7 @@ def evaluate(predictions: Predictions, split: str, expected: Sequence[float] | N
         per_class=per_class,
         absent_classes=tuple(result.name for result in per_class if not result.n),
         members=groups.members,
+        levels=predictions.levels,
         expected=None if expected is None else tuple(float(share) for share in expected),
         answers=answers,
     )

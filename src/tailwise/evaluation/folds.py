@@ -50,7 +50,8 @@ def pool(folds: Sequence[Predictions]) -> Predictions:
             raise BadData(f"one fold has answers to {', '.join(first.splits)}, another to {', '.join(other.splits)}; pool whole folds")
     splits = {name: _pooled([fold.splits[name] for fold in folds], name) for name in first.splits}
     data = hashlib.sha256("\n".join(fold.data for fold in folds).encode()).hexdigest()
-    return Predictions(splits, first.classes, mean_counts([fold.counts for fold in folds]), first.groups, data)
+    counts = mean_counts([fold.counts for fold in folds])
+    return Predictions(splits, first.classes, counts, first.groups, data, levels=first.levels, class_ids=first.class_ids)
 
 
 def _pooled(parts: Sequence[SplitPredictions], name: str) -> SplitPredictions:

@@ -14,7 +14,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,8 @@ class Predictions:
         class_means: (C, D) float32 means of the training features, or None. A class without training images has NaN.
         head_weight: (C, D) float32 weight of a linear head, or None.
         head_bias: (C,) float32 bias beside the weight, or None.
+        levels: level of the classes' hierarchy, coarse ones first -> its member of each class (the genus, say), or None.
+        class_ids: what the data's source calls each class, for submissions; empty where it has no names of its own.
 
     Raises:
         BadData: parts that do not agree in classes or widths, or names that cannot be.
@@ -116,10 +118,13 @@ class Predictions:
     class_means: np.ndarray | None = None
     head_weight: np.ndarray | None = None
     head_bias: np.ndarray | None = None
+    levels: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
+    class_ids: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "splits", dict(self.splits))
         object.__setattr__(self, "classes", tuple(self.classes))
+        object.__setattr__(self, "levels", {name: tuple(members) for name, members in self.levels.items()})
         self._check_names()
         width = next((p.features.shape[1] for p in self.splits.values() if p.features is not None), None)
         for name in ("class_means", "head_weight"):
@@ -176,6 +181,9 @@ class Predictions:
         repeated = _first_repeated([name.casefold() for name in self.splits])
         if repeated is not None:
             raise BadData(f"two splits are called {repeated!r} but for capitals; they would be one file on some disks")
+        for what, values in {**self.levels, **({"class_ids": self.class_ids} if self.class_ids else {})}.items():
+            if len(values) != len(self.classes):
+                raise BadData(f"{what} has {len(values)} values for {len(self.classes)} classes; give one a class")
         for name, part in self.splits.items():
             if not SPLIT_NAME.fullmatch(name):
                 raise BadData(f"split {name!r} cannot be a file name; use letters, digits, dots, dashes, underscores")
@@ -256,6 +264,8 @@ class _Card(msgspec.Struct):
     splits: dict[str, _File]
     head: str | None
     seal: str | None = None  # absent in what earlier versions wrote
+    levels: dict[str, tuple[str | None, ...]] = {}
+    class_ids: tuple[str, ...] = ()
 
 
 def _split_file(name: str) -> str:
@@ -282,6 +292,8 @@ def _files_of(predictions: Predictions) -> dict[str, bytes]:
         groups=predictions.groups,
         splits={name: _File(part.images, _sha256(files[_split_file(name)])) for name, part in predictions.splits.items()},
         head=_sha256(files[HEAD]) if head else None,
+        levels=dict(predictions.levels),
+        class_ids=predictions.class_ids,
     )
     plain = msgspec.to_builtins(card, enc_hook=lambda number: number.item())  # counts may be NumPy's integers
     text = json.dumps({**plain, "seal": _seal(plain)}, ensure_ascii=False, indent=1)
@@ -316,8 +328,9 @@ def _read_folder(folder: Path) -> Predictions:
         card = _read_card(folder / CARD)
         splits = {name: _read_split(folder, name, file) for name, file in card.splits.items()}
         head = _tensors(folder / HEAD, card.head) if card.head is not None else {}
-        arrays = {name: head.get(name) for name in ("class_means", "head_weight", "head_bias")}
-        return Predictions(splits, card.classes, card.counts, card.groups, card.data, **arrays)
+        fields: dict[str, Any] = {name: head.get(name) for name in ("class_means", "head_weight", "head_bias")}
+        fields |= {"levels": card.levels, "class_ids": card.class_ids}
+        return Predictions(splits, card.classes, card.counts, card.groups, card.data, **fields)
     except BadData as error:
         whole = folder.parent if (folder.parent / "run.json").is_file() else folder
         remedy = f"put it back, or delete {whole} and run the command that made it again: what the store holds is not trained twice"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -12,13 +11,15 @@ from numpy.typing import NDArray
 
 from tailwise.errors import BadValue, Clash, UnknownName
 from tailwise.evaluation.answers import Answers
+from tailwise.evaluation.cells import Cell, make_cell
 from tailwise.evaluation.crossed import FEW_IMAGES, group_weights, of_answers
 from tailwise.evaluation.differences import Answered, Difference, differences
 from tailwise.evaluation.evaluation import Evaluation
-from tailwise.evaluation.intervals import Estimate, Interval
+from tailwise.evaluation.intervals import Estimate
 from tailwise.evaluation.latex import tables_to_latex
 from tailwise.evaluation.redraws import estimate, redraw
-from tailwise.evaluation.tables import NOTHING, Table, figures_caption, make_csv, make_tables
+from tailwise.evaluation.sheets import Sheet, level_sheet
+from tailwise.evaluation.tables import Table, figures_caption, make_csv, make_tables
 
 SCHEMA = "tailwise.summary/2"
 RESERVED = ("overall", "macro", "macro_f1")
@@ -45,37 +46,6 @@ class Measured:
     seeds: Sequence[int] = ()
     effort: Mapping[str, float] = field(default_factory=dict)
     differs: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One figure over seeds.
-
-    Attributes:
-        mean: mean over the seeds, 0-1; None where there is nothing to measure.
-        spread: sample standard deviation over the seeds (divisor seeds - 1), 0-1; None below two seeds.
-        networks: 95 % interval for these networks on new images; None where there is nothing to measure.
-        method: 95 % interval for the method on new seeds and images; None below three seeds too.
-        seeds: number of seeds.
-        images: n, images behind the figure in each seed.
-    """
-
-    mean: float | None
-    spread: float | None
-    networks: Interval | None
-    method: Interval | None
-    seeds: int
-    images: int
-
-    @property
-    def interval(self) -> Interval | None:
-        """The interval of the farther-reaching claim that so many seeds allow."""
-        return self.method or self.networks
-
-    def __str__(self) -> str:
-        if self.mean is None:
-            return NOTHING
-        return f"{100 * self.mean:.2f} {self.interval or ''}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -142,6 +112,7 @@ class Summary:
         rows: the lines, in the order given.
         differences: of every other row from the one that it is held against; empty where there is one row.
         equal: what is the same for all rows, in a sentence.
+        sheets: further figures of the same rows.
     """
 
     setting: Setting
@@ -149,10 +120,11 @@ class Summary:
     rows: tuple[SummaryRow, ...]
     differences: tuple[Difference, ...] = ()
     equal: str = ""
+    sheets: tuple[Sheet, ...] = ()
 
     @property
     def tables(self) -> tuple[Table, ...]:
-        """The figures; the differences, where rows are held against one; what each row took, where that is known."""
+        """The figures; the differences, where rows are held against one; further sheets; what each row took, where that is known."""
         return make_tables(self)
 
     @property
@@ -164,8 +136,8 @@ class Summary:
         """Give plain JSON values, shares 0-1 unrounded.
 
         Keys: `schema`, the fields of `Setting`, `columns`, `caption`, `equal`, `rows`: objects with `name`, `note`, `seeds`, `effort`,
-        `differs` and `cells`, by column name objects with `mean`, `spread`, `networks`, `method`, `seeds`, `images`; and `differences`,
-        see `Difference.to_dict`.
+        `differs` and `cells`, by column name objects with `mean`, `spread`, `networks`, `method`, `seeds`, `images`; `differences`, see
+        `Difference.to_dict`; and `sheets`, see `Sheet.to_dict`.
         """
         setting = asdict(self.setting)
         lists = {name: list(value) for name, value in setting.items() if isinstance(value, tuple)}
@@ -179,6 +151,7 @@ class Summary:
             "equal": self.equal,
             "rows": [{**asdict(row), "differs": list(row.differs)} for row in self.rows],
             "differences": [difference.to_dict() for difference in self.differences],
+            "sheets": [sheet.to_dict() for sheet in self.sheets],
         }
 
     def to_markdown(self) -> str:
@@ -243,11 +216,13 @@ def summarise(rows: Sequence[Measured], against: str | None = None, equal: str =
     for row in rows:
         values = _values(row, groups)
         estimates = _estimates(row, weights, [next(redrawn) for _ in row.evaluations])
-        cells = {column: _cell(values[column], estimates.get(column), images[column]) for column in columns}
+        cells = {column: make_cell(values[column], estimates.get(column), images[column]) for column in columns}
         if len(row.evaluations) == 1:
             cells["overall"] = replace(cells["overall"], networks=row.evaluations[0].accuracy_interval)  # one pooled proportion
         made.append(SummaryRow(row.name, row.note, len(row.evaluations), cells, dict(row.effort), tuple(row.differs)))
-    return Summary(setting, columns, tuple(made), _held_against(rows, against, weights, images), equal)
+    levels = level_sheet(rows)
+    sheets = (levels,) if levels else ()
+    return Summary(setting, columns, tuple(made), _held_against(rows, against, weights, images), equal, sheets)
 
 
 def _values(row: Measured, groups: Mapping[str, str]) -> dict[str, list[float | None]]:
@@ -271,18 +246,6 @@ def _estimates(
     found = {column: means.estimate(of_classes) for column, of_classes in weights.items()}
     f1 = [evaluation.macro_f1 for evaluation in row.evaluations if evaluation.macro_f1 is not None]
     return found | {"macro_f1": estimate(f1, redrawn)}
-
-
-def _cell(values: Sequence[float | None], found: Estimate | None, images: int) -> Cell:
-    known = [value for value in values if value is not None]
-    return Cell(
-        mean=statistics.fmean(known) if known else None,
-        spread=statistics.stdev(known) if len(known) > 1 else None,
-        networks=None if found is None else found.interval("networks"),
-        method=None if found is None else found.interval("method"),
-        seeds=len(values),
-        images=images,
-    )
 
 
 def _weights(evaluation: Evaluation, groups: Mapping[str, str]) -> dict[str, NDArray[np.float64]]:

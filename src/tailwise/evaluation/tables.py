@@ -15,7 +15,8 @@ from tailwise.evaluation.intervals import CLAIMS, LEAST_SEEDS, LEVEL
 from tailwise.evaluation.redraws import DRAWS
 
 if TYPE_CHECKING:
-    from tailwise.evaluation.summary import Cell, Summary
+    from tailwise.evaluation.cells import Cell
+    from tailwise.evaluation.summary import Summary
 
 NOTHING = "–"
 
@@ -40,9 +41,10 @@ class Table:
 
 
 def make_tables(summary: Summary) -> tuple[Table, ...]:
-    """Lay a summary out: figures; differences, where rows are held against one; what each row took, where that is known."""
+    """Lay a summary out: figures; differences, where rows are held against one; further sheets; what each row took, where that is known."""
     found = [_figures(summary)]
     found += [_differences(summary)] if summary.differences else []
+    found += [sheet.table for sheet in summary.sheets]
     found += [_efforts(summary)] if summary.equal or any(row.effort or row.differs for row in summary.rows) else []
     return tuple(found)
 

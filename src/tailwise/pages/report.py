@@ -141,6 +141,12 @@ def _figures(content: Content) -> list[Figure]:
             "described at 95 %.",
         ),
         Figure(
+            "shift",
+            "Other classes at test",
+            "From most images of the frequent classes to most images of the rare ones: as the rows answer, with the distribution at test "
+            "known, and estimated from the images without their labels. Nothing is trained anew.",
+        ),
+        Figure(
             "reliability",
             "Is confidence what it says?",
             "Accuracy of the images of a group against the confidence of their answers, in ten bins, those with ten images or more; on the "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tailwise.counts import ESTIMATED
 from tailwise.errors import BadData, Clash
-from tailwise.evaluation import Evaluation, Measured, Predictions, Summary, choose_baseline, evaluate, summarise
+from tailwise.evaluation import Evaluation, Measured, Predictions, Sheet, Summary, choose_baseline, evaluate, relative_sheet, summarise
 from tailwise.evaluation.folds import pool
 from tailwise.posthoc.prior_shift import expected_prior
 from tailwise.study.class_numbers import read_prior
@@ -56,6 +56,31 @@ def tabulate(measured: Sequence[Measured], runs: Mapping[str, Sequence[Run]], ag
     rows = [replace(row, effort=_effort(runs[row.name]), differs=differs.get(row.name, ())) for row in measured]
     pooled = describe_folds([run for found in made.values() for run in found])
     return summarise(rows, against, f"{equal_setting(made)} {pooled}".strip())
+
+
+def relate(measured: Sequence[Measured], twins: Sequence[Measured], against: str | None = None) -> Sheet:
+    """Relate rows to the same rows, and to the baseline, trained on the balanced twin of the set, on the same test images.
+
+    Args:
+        measured: rows, as `measure` gives them.
+        twins: rows of runs on the balanced twin, measured on the same split.
+        against: the row that the others are held against, whose twin is the plain upper reference.
+
+    Raises:
+        Clash: the twins were measured on other images, or none of them is the baseline or one of the rows.
+    """
+    rows, others = ([row for row in found if row.evaluations] for found in (measured, twins))
+    first, second = (found[0].evaluations[0].answers if found else None for found in (rows, others))
+    if first is None or second is None or first.ids != second.ids or (first.labels != second.labels).any():
+        raise Clash(
+            "the runs on the balanced twin were measured on other images; relative accuracy needs the same ones, as `build --twin` gives"
+        )
+    cells = [{row.name: row.cells["macro"] for row in summarise(found).rows} for found in (rows, others)]
+    baseline = choose_baseline(list(cells[1]), against if against in cells[1] else None)
+    plain = cells[1][baseline] if baseline in (against, "ce") else None
+    if plain is None and not set(cells[0]) & set(cells[1]):
+        raise Clash(f"none of the runs on the balanced twin is ce or one of the rows; name runs of {', '.join(cells[0])}")
+    return relative_sheet(cells[0], plain, cells[1], rows[0].evaluations[0].split, baseline)
 
 
 def _effort(runs: Sequence[Run]) -> dict[str, float]:

@@ -17,6 +17,7 @@ from safetensors.torch import save as save_tensors
 
 from tailwise import processes
 from tailwise.data import Fold
+from tailwise.data.columns import LEVELS
 from tailwise.data.listing import first_five
 from tailwise.disk import PENDING, check_writable, hash_file, json_bytes, put_back, replace_folder, whole_folder
 from tailwise.errors import BadData, OutputExists
@@ -332,7 +333,7 @@ def train_job(setup: Setup, job: Job, settings: RunSettings, force: bool = False
 
 
 def _leave(setup: Setup, job: Job, outcome: Outcome, posthoc: PostHoc | None, force: bool, shared: Shared | None) -> None:
-    raw = _predictions(outcome, shared)
+    raw = replace(_predictions(outcome, shared), **_of_classes(setup))
     predictions, fitted, said = apply_posthoc(raw, posthoc)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in outcome.predictor.state_dict().items()}
     log = "".join(json.dumps(line) + "\n" for line in outcome.log()).encode()
@@ -370,6 +371,14 @@ def _leave(setup: Setup, job: Job, outcome: Outcome, posthoc: PostHoc | None, fo
     if standing(job.folder, job.key, force) is None:  # a command with another store may have been faster
         (replace_folder if job.folder.exists() else whole_folder)(job.folder, fill)
     setup.store.trim(dear(setup.store))
+
+
+def _of_classes(setup: Setup) -> dict[str, Any]:
+    """Give what the data say of their classes beside the names: the levels of a hierarchy, and their source's ids."""
+    table = setup.manifest.class_table
+    columns = {} if table is None else table.to_dict(as_series=False)
+    levels = {name: tuple(columns[name]) for name in LEVELS if name in columns and len(set(columns[name])) < len(columns[name])}
+    return {"levels": levels, "class_ids": tuple(columns.get("class_id", ()))}
 
 
 def extractor_file(setup: Setup) -> dict[str, bytes]:

@@ -1,0 +1,110 @@
+"""Further figures of rows: levels of a hierarchy and relative accuracy, against loops over images and the survey's own figures."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from tailwise.counts import ClassCounts
+from tailwise.errors import BadData
+from tailwise.evaluation import Cell, Interval, Measured, Predictions, SplitPredictions, evaluate, relative_sheet, summarise
+from tailwise.groups import make_groups
+
+LEVELS = {"family": ("Rosaceae", "Rosaceae", "Rosaceae", None), "genus": ("Rosa", "Rosa", "Malus", "Acer")}
+COUNTS = ClassCounts((90, 40, 9, 3))
+
+
+def predictions(seed: int, levels=LEVELS) -> Predictions:
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(4), [12, 9, 7, 5])
+    test = SplitPredictions(tuple(f"{i:02}" for i in range(33)), labels, rng.normal(size=(33, 4)) + 1.2 * np.eye(4)[labels])
+    names = ("Rosa alba", "Rosa canina", "Malus alba", "Acer rubrum")
+    return Predictions({"test": test}, names, COUNTS, make_groups(COUNTS.real), "a", levels=levels, class_ids=("0", "7", "9", "10"))
+
+
+def summary(seeds: int = 3, levels=LEVELS):
+    return summarise([Measured("ce", [evaluate(predictions(seed, levels), "test") for seed in range(seeds)])])
+
+
+def by_hand(level: str, seeds: int) -> float:
+    """Mean over seeds and members of the share of a member's images that are answered with one of its classes."""
+    means = []
+    for seed in range(seeds):
+        test, members = predictions(seed).split("test"), LEVELS[level]
+        shares = {}
+        for label, row in zip(test.labels, test.logits, strict=True):
+            if members[label] is not None:
+                shares.setdefault(members[label], []).append(members[int(np.argmax(row))] == members[label])
+        means.append(np.mean([np.mean(right) for right in shares.values()]))
+    return float(np.mean(means))
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("level", ["family", "genus"])
+def test_a_level_is_the_mean_over_its_members(level):
+    (sheet,) = summary().sheets
+    cell = sheet.rows["ce"][level]
+    assert cell.mean == pytest.approx(by_hand(level, 3), abs=1e-12)
+    assert cell.images == (28 if level == "family" else 33)
+    assert cell.method.low <= cell.mean <= cell.method.high
+
+
+@pytest.mark.limit
+def test_where_each_class_is_its_own_member_a_level_is_macro_accuracy():
+    found = summary(levels={"genus": ("a", "b", "c", "d")})
+    (sheet,) = found.sheets
+    macro = found.rows[0].cells["macro"]
+    assert sheet.rows["ce"]["genus"].mean == pytest.approx(macro.mean, abs=1e-12)
+    assert sheet.rows["ce"]["genus"].method == macro.method
+    assert sheet.rows["ce"]["macro"].mean == pytest.approx(macro.mean, abs=1e-12)
+
+
+def test_a_coarser_level_forgives_more():
+    cells = summary().sheets[0].rows["ce"]
+    assert cells["genus"].mean > cells["macro"].mean
+
+
+def test_without_a_hierarchy_there_is_no_sheet():
+    assert summary(levels={}).sheets == ()
+
+
+def test_a_sheet_stands_in_every_form():
+    found = summary()
+    assert "| level | family | genus | macro |" in found.to_markdown()
+    assert "genus" in found.to_latex()
+    said = json.loads(json.dumps(found.to_dict()))["sheets"][0]
+    assert said["name"] == "levels"
+    assert said["rows"]["ce"]["genus"]["mean"] == found.sheets[0].rows["ce"]["genus"].mean
+
+
+def test_levels_and_ids_are_stored(tmp_path):
+    predictions(0).save(tmp_path / "p")
+    found = Predictions.load(tmp_path / "p")
+    assert (found.levels, found.class_ids) == (LEVELS, ("0", "7", "9", "10"))
+    with pytest.raises(BadData, match="genus has 1 values for 4 classes"):
+        predictions(0, {"genus": ("a",)})
+
+
+def cell(share: float, half: float | None = None) -> Cell:
+    ends = None if half is None else Interval(share - half, share + half, 0.95)
+    return Cell(share, None, ends, ends, 3, 50_000)
+
+
+@pytest.mark.parametrize(("reached", "upper", "relative"), [(0.455, 0.573, 79.4), (0.514, 0.583, 88.2), (0.588, 0.632, 93.0)])
+def test_the_ratios_are_those_of_the_survey(reached, upper, relative):
+    """Softmax, MiSLAS and TADE, on ImageNet-LT with ResNeXt-50."""
+    found = relative_sheet({"row": cell(reached)}, cell(0.573), {"row": cell(upper)}, "test", "ce").rows["row"]
+    assert round(100 * found["relative"].mean, 1) == relative
+    assert found["A_u"].mean == max(0.573, upper)
+
+
+def test_the_upper_reference_is_the_larger_and_its_doubt_counts():
+    found = relative_sheet({"la": cell(0.5, 0.05)}, cell(0.8, 0.04), {"la": cell(0.7, 0.01)}, "test", "ce").rows["la"]
+    assert found["A_u"].mean == 0.8
+    half = 0.625 * np.hypot(0.1, 0.05)
+    assert found["relative"].interval.low == pytest.approx(0.625 - half)
+    assert found["relative"].interval.high == pytest.approx(0.625 + half)
+    alone = relative_sheet({"la": cell(0.5)}, None, {}, "test", "ce").rows["la"]
+    assert "relative" not in alone
