@@ -59,6 +59,9 @@ def test_shell_lines_of_the_readme_run(capsys):
 
     paint_photos()
     Image.new("RGB", (9, 9)).save("new.jpg")
+    Path("test").mkdir()
+    Image.new("RGB", (9, 9)).save("test/7.jpg")
+    Path("sample_submission.csv").write_text("Id,Predicted\n7,0\n")
     save_file(timm.create_model("mobilenetv2_100").state_dict(), "weights.safetensors")
     np.save("logits.npy", np.zeros((4, 3), np.float32))
     Path("counts.json").write_text("[9, 5, 1]")
@@ -68,9 +71,11 @@ def test_shell_lines_of_the_readme_run(capsys):
         line = " ".join(words)
         runs = sorted(str(p) for p in Path("tailwise-out").glob("photos-ldam*"))
         if words[0] == "report":
-            words = ["report", *runs]
-        if words[0] == "predict":
-            words = ["predict", runs[0], *words[2:]]
+            words = ["report", *runs, *words[2:]]
+        if words[0] == "cite":
+            words = ["cite", *runs]
+        if words[0] in ("predict", "export") or (words[0] == "adjust" and "--posthoc" in words):
+            words = [words[0], runs[0], *words[2:]]
         if words[0] in ("train", "compare"):
             words += (
                 ["--dry-run"] if any(part in line for part in LONG) else ["--set", "recipe.epochs=1", "--set", "recipe.second.epochs=1"]

@@ -17,9 +17,39 @@ from typing import TYPE_CHECKING, Any
 from tailwise.version import __version__
 
 if TYPE_CHECKING:
-    from tailwise.api import adjust, adjust_run, build, catalogue, check, compare, explore, features, predict, read, report, train
+    from tailwise.api import (
+        adjust,
+        adjust_run,
+        build,
+        catalogue,
+        check,
+        cite,
+        compare,
+        explore,
+        export,
+        features,
+        predict,
+        read,
+        report,
+        train,
+    )
 
-_VERBS = ("read", "explore", "check", "build", "train", "compare", "features", "predict", "adjust", "adjust_run", "report", "catalogue")
+_VERBS = (
+    "read",
+    "explore",
+    "check",
+    "build",
+    "train",
+    "compare",
+    "features",
+    "predict",
+    "adjust",
+    "adjust_run",
+    "report",
+    "export",
+    "cite",
+    "catalogue",
+)
 __all__ = [
     "__version__",
     "adjust",
@@ -27,8 +57,10 @@ __all__ = [
     "build",
     "catalogue",
     "check",
+    "cite",
     "compare",
     "explore",
+    "export",
     "features",
     "predict",
     "read",

@@ -27,6 +27,11 @@ from tailwise.models import NETWORKS
 from tailwise.posthoc.foreign import Adjusted
 from tailwise.posthoc.foreign import adjust as adjust_foreign
 from tailwise.registry import Entry, Row, entries, load_file, parse_modifier, parse_row, parse_rows
+from tailwise.ship import Citation, Exported, runs_of
+from tailwise.ship import cite as cite_runs
+from tailwise.ship import export as export_run
+from tailwise.ship.tracking import Tracker, check_tracker
+from tailwise.ship.tracking import track as mirror
 from tailwise.store import Store
 from tailwise.study import afterwards
 from tailwise.study.class_numbers import read_prior
@@ -190,6 +195,7 @@ def train(
     device: Device = "auto",
     threads: int | None = None,
     allow: Sequence[Literal["test", "val"]] = (),
+    track: Tracker | None = None,
     store: Store | None = None,
 ) -> Run:
     """Train one method with one seed, sharing with earlier runs what is equal.
@@ -209,16 +215,20 @@ def train(
         device: `auto`, `cpu`, `cuda` or `mps`.
         threads: torch threads; None for the recipe's.
         allow: splits on whose images methods may learn too, without their labels; reports say so.
+        track: `tensorboard`, `trackio` or `wandb`: the log and the figures are mirrored there once they stand.
         store: of states; None for the default one.
 
     Returns:
         The run on disk; when it stands already, it is not trained again.
     """
+    check_tracker(track)
     training = TrainingWords(recipe, net, tuple(settings), device, threads, tuple(allow))
     setup = make_setup(data, [method_row(method, modifiers)], DataWords(groups=groups), training, store, all_data=all_data)
     row = setup.rows[0]
     folder = Path(out) if out is not None else default_run(setup, row, seed)
-    return execute(setup, row, seed, folder, RunSettings(setup.store, setup.device), force)
+    run = execute(setup, row, seed, folder, RunSettings(setup.store, setup.device), force)
+    mirror([run], track, run.folder)
+    return run
 
 
 def compare(
@@ -237,6 +247,7 @@ def compare(
     device: Device = "auto",
     threads: int | None = None,
     allow: Sequence[Literal["test", "val"]] = (),
+    track: Tracker | None = None,
     store: Store | None = None,
 ) -> Study:
     """Compare methods over seeds, training equal parts once.
@@ -257,15 +268,19 @@ def compare(
         device: `auto`, `cpu`, `cuda` or `mps`.
         threads: torch threads; None for the recipe's.
         allow: splits on whose images methods may learn too, without their labels; reports say so.
+        track: `tensorboard`, `trackio` or `wandb`: the log and the figures are mirrored there once they stand.
         store: of states; None for the default one.
 
     Returns:
         The study on disk; what is finished is not run again.
     """
+    check_tracker(track)
     training = TrainingWords(recipe, net, tuple(settings), device, threads, tuple(allow))
     setup = make_setup(data, parse_rows(methods), DataWords(groups=groups), training, store, folds=folds, against=against)
     folder = Path(out) if out is not None else default_study(setup, range(seeds))
-    return run_comparison(setup, range(seeds), folder, RunSettings(setup.store, setup.device), force)
+    study = run_comparison(setup, range(seeds), folder, RunSettings(setup.store, setup.device), force)
+    mirror(runs_of([study]), track, study.folder)
+    return study
 
 
 def predict(
@@ -343,6 +358,37 @@ def adjust_run(
     else:
         raise BadValue("a run is corrected by a post-hoc method or moved to a test prior; give one of posthoc and test_prior")
     return made if out is None else afterwards.leave(made, Path(out), force)
+
+
+def export(
+    run: Run | Path | str, out: Path | str, *, format: Literal["onnx", "torch", "all"] = "all", method: Method | str | None = None
+) -> Exported:
+    """Write a run's whole model for other programs, checked against the run; `tailwise.ship.export` says how.
+
+    Args:
+        run: trained, or its folder.
+        out: new folder for `model.onnx`, `model.pt2` and `export.json`.
+        format: `onnx`, `torch` or `all`.
+        method: the method, for a run of a file of one's own.
+    """
+    found = run if isinstance(run, Run) else Run.load(run)
+    formats: tuple[Literal["onnx", "torch"], ...] = ("onnx", "torch") if format == "all" else (format,)
+    return export_run(found, Path(out), formats, method_row(method) if method else None)
+
+
+def cite(*runs: Run | Study | Path | str) -> Citation:
+    """Give the references of everything that runs, or a study, used: BibTeX and one paragraph for a methods section; `print` it.
+
+    Args:
+        runs: runs, a study, or their folders.
+    """
+    found: list[Run | Study] = []
+    for one in runs:
+        if isinstance(one, Run | Study):
+            found.append(one)
+        else:
+            found.append(Study.load(one) if (Path(one) / "study.json").is_file() else Run.load(one))
+    return cite_runs(runs_of(found))
 
 
 def catalogue() -> Catalogue:

@@ -55,7 +55,7 @@ def test_train_writes_a_run_that_needs_no_store(own_place, capsys):
     assert "ldam-drw" in said
     assert "deferred re-weighting: epochs 1-2 of 2" in said
     assert "balanced error" in said
-    assert {p.name for p in Path("a").iterdir()} == {"run.json", "log.jsonl", "weights.safetensors", "predictions"}
+    assert {p.name for p in Path("a").iterdir()} == {"run.json", "log.jsonl", "probe.safetensors", "weights.safetensors", "predictions"}
     import shutil
 
     shutil.rmtree("store")

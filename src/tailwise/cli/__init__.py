@@ -75,12 +75,14 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
             "tailwise predict tailwise-out/photos-la-seed0-1a2b3c4d new/",
             "tailwise predict RUN a.jpg b.jpg --top 3 --json",
             "tailwise predict RUN new/ --test-prior expected.json",
+            "tailwise predict RUN test_images/ --submission sample_submission.csv --out submission.csv",
         ),
     ),
     "adjust": (
         "tailwise.cli.adjust:adjust",
-        "Correct anybody's logits for the tail, without training.",
+        "Correct anybody's logits, or a run's answers, for the tail, without training.",
         (
+            "tailwise adjust RUN --posthoc tau-norm --out RUN-adjusted",
             "tailwise adjust logits.npy --counts counts.json --tau 1 --out adjusted.npy",
             "tailwise adjust logits.npy --counts counts.json --test-prior train --val-logits v.npy --val-labels y.npy --out adjusted.npy",
         ),
@@ -91,8 +93,19 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         (
             "tailwise report tailwise-out/demo-1a2b3c4d",
             "tailwise report tailwise-out/demo-1a2b3c4d/runs/ce-seed0",
+            "tailwise report tailwise-out/demo-1a2b3c4d --posthoc la,tau-norm --shift --out report",
             "tailwise report tailwise-out/demo-1a2b3c4d/runs/crt-seed* --json",
         ),
+    ),
+    "export": (
+        "tailwise.cli.export:export",
+        "Write a run's model as ONNX and torch.export, checked against the run.",
+        ("tailwise export RUN --out model/", "tailwise export RUN --out model/ --format onnx"),
+    ),
+    "cite": (
+        "tailwise.cli.cite:cite",
+        "Print the references of what runs used: a paragraph and BibTeX.",
+        ("tailwise cite tailwise-out/photos-1a2b3c4d", "tailwise cite RUN > references.bib"),
     ),
     "methods": ("tailwise.cli.methods:methods", "List all methods and modifiers.", ("tailwise methods", "tailwise methods --json")),
     "networks": (

@@ -64,6 +64,8 @@ def adjust(
         arrays = {"--counts": counts, "--val-logits": val_logits, "--val-labels": val_labels, "--tau": None if tau == 1.0 else tau}
         _adjust_run(logits, arrays, posthoc, test_prior, out, force, json)
         return
+    if not logits.exists():
+        raise BadData(f"{logits}: no such file or run; give an .npy or .npz file of logits, or the folder of a run")
     if posthoc is not None:
         raise Clash(f"--posthoc {posthoc} needs a run, and {logits} is a file; leave it out, --tau is the strength of logit adjustment")
     if counts is None:

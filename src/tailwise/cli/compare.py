@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tailwise.cli.options import Reading, Training, check_names
 from tailwise.cli.together import several
@@ -29,6 +29,7 @@ def compare(
     training: Training = None,
     out: Path | None = None,
     force: bool = False,
+    track: Literal["tensorboard", "trackio", "wandb"] | None = None,
     dry_run: bool = False,
     json: bool = False,
 ) -> None:
@@ -51,6 +52,8 @@ def compare(
         Folder of the study. Default: tailwise-out/<data>-<key>.
     force
         Replace another study that stands there; it is kept aside until the new one stands.
+    track
+        Mirror log.jsonl and the figures to this dashboard too, once all runs stand; needs its library.
     dry_run
         Print the plan and its cost, and train nothing.
     json
@@ -63,12 +66,16 @@ def compare(
     from tailwise import processes
     from tailwise.cli.tables import print_json
     from tailwise.registry import parse_rows
+    from tailwise.ship.tracking import check_tracker
+    from tailwise.ship.tracking import track as mirror
     from tailwise.study.setup import make_setup
 
+    check_tracker(track)
     setup = make_setup(data, parse_rows(methods), reading, training, folds=folds, against=against)
     study = run_study(setup, seeds, out, force, dry_run, json)
     if study is None or not processes.is_first():
         return
+    mirror([run for runs in study.runs.values() for run in runs], track, study.folder)
     if json:
         print_json(study_record(study))
     else:

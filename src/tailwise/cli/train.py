@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -28,6 +28,7 @@ def train(
     all_data: bool = False,
     out: Path | None = None,
     force: bool = False,
+    track: Literal["tensorboard", "trackio", "wandb"] | None = None,
     dry_run: bool = False,
     json: bool = False,
 ) -> None:
@@ -49,6 +50,8 @@ def train(
         Folder of the run. Default: tailwise-out/<data>-<method>-seed<seed>-<key>.
     force
         Replace another run that stands there.
+    track
+        Mirror log.jsonl and the figures to this dashboard too, once the run stands; needs its library.
     dry_run
         Print the plan and train nothing.
     json
@@ -64,12 +67,15 @@ def train(
     from tailwise.cli.progress import agreed
     from tailwise.cli.running import running
     from tailwise.cli.tables import print_json
+    from tailwise.ship.tracking import check_tracker
+    from tailwise.ship.tracking import track as mirror
     from tailwise.study.estimate import estimate
     from tailwise.study.places import default_run
     from tailwise.study.runs import execute, run_key, whole_run
     from tailwise.study.setup import make_setup
     from tailwise.study.tree import count_steps
 
+    check_tracker(track)
     setup = make_setup(data, [method_row(method, modifiers)], reading, training, all_data=all_data)
     row = setup.rows[0]
     folder = out or default_run(setup, row, seed)
@@ -91,6 +97,7 @@ def train(
             run = execute(ready, row, seed, folder, settings, force)
     if not processes.is_first():
         return
+    mirror([run], track, run.folder)
     if json:
         print_json(run_record(run))
     else:

@@ -19,7 +19,7 @@ from tailwise.records import plain, with_seal
 from tailwise.registry import Row, find, parse_method, parse_row, split_outside
 from tailwise.specification import awaits_shown, fill_shown, key_of
 from tailwise.study.rebuild import as_trained
-from tailwise.study.runs import CARD, Run, apply_posthoc, check_nothing_of_others, whole_run
+from tailwise.study.runs import CARD, EXTRACTOR, PROBE, WEIGHTS, Run, apply_posthoc, check_nothing_of_others, whole_run
 from tailwise.study.shift import under_prior
 from tailwise.training.priors import is_over_corrected
 
@@ -29,7 +29,7 @@ TEMPERATURE = "temperature"
 CORRECTIONS = ("la", "ncm", "tau-norm", TEMPERATURE)
 """What can come after training, by name; the first three are methods that share all training with their base."""
 
-FILES = ("log.jsonl", "weights.safetensors")
+FILES = ("log.jsonl", PROBE, WEIGHTS)
 
 
 def corrected(run: Run, posthoc: str) -> Run:
@@ -129,13 +129,13 @@ def leave(run: Run, folder: Path, force: bool = False) -> Run:
     Run.load(source).check_whole()
     extractor = record.get("extractor")
     files = {name: source / name for name in record["files"] if name in FILES} | (
-        {} if extractor is None else {"extractor.safetensors": source / extractor["file"]}
+        {} if extractor is None else {EXTRACTOR: source / extractor["file"]}
     )
     if extractor is not None:
         record = {
             **record,
-            "extractor": {**extractor, "file": "extractor.safetensors"},
-            "files": {**record["files"], "extractor.safetensors": extractor["sha256"]},
+            "extractor": {**extractor, "file": EXTRACTOR},
+            "files": {**record["files"], EXTRACTOR: extractor["sha256"]},
         }
 
     def fill(place: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import polars as pl
 from safetensors.torch import save as save_tensors
 
@@ -40,6 +41,11 @@ EXTRACTOR = "extractor.safetensors"
 """The extractor of a run, or of all runs of a study, with the standardisation of its features."""
 
 WEIGHTS = "weights.safetensors"
+
+PROBE = "probe.safetensors"
+"""A few rows as the network saw them, the first of the first split that is measured, by which an exported model is checked."""
+
+PROBED = 4
 
 CARD = "run.json"
 
@@ -337,7 +343,7 @@ def _leave(setup: Setup, job: Job, outcome: Outcome, posthoc: PostHoc | None, fo
     predictions, fitted, said = apply_posthoc(raw, posthoc)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in outcome.predictor.state_dict().items()}
     log = "".join(json.dumps(line) + "\n" for line in outcome.log()).encode()
-    files = {WEIGHTS: save_tensors(tensors), "log.jsonl": log} | ({} if shared else extractor_file(setup))
+    files = {WEIGHTS: save_tensors(tensors), "log.jsonl": log} | _probe_file(setup) | ({} if shared else extractor_file(setup))
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     record = {
         "schema": RUN,
@@ -371,6 +377,11 @@ def _leave(setup: Setup, job: Job, outcome: Outcome, posthoc: PostHoc | None, fo
     if standing(job.folder, job.key, force) is None:  # a command with another store may have been faster
         (replace_folder if job.folder.exists() else whole_folder)(job.folder, fill)
     setup.store.trim(dear(setup.store))
+
+
+def _probe_file(setup: Setup) -> dict[str, bytes]:
+    rows = next((setup.splits.rows[name] for name in ("test", "val") if name in setup.splits.rows and len(setup.splits.rows[name])), None)
+    return {} if rows is None else {PROBE: save_tensors({"rows": rows.gather(np.arange(min(PROBED, len(rows))))})}
 
 
 def _of_classes(setup: Setup) -> dict[str, Any]:
