@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tailwise.counts import ClassCounts
 from tailwise.errors import BadData
 from tailwise.evaluation import Cell, Interval, Measured, Predictions, SplitPredictions, evaluate, relative_sheet, summarise
+from tailwise.evaluation.folds import pool
 from tailwise.groups import make_groups
 
 LEVELS = {"family": ("Rosaceae", "Rosaceae", "Rosaceae", None), "genus": ("Rosa", "Rosa", "Malus", "Acer")}
@@ -108,3 +110,50 @@ def test_the_upper_reference_is_the_larger_and_its_doubt_counts():
     assert found["relative"].interval.high == pytest.approx(0.625 + half)
     alone = relative_sheet({"la": cell(0.5)}, None, {}, "test", "ce").rows["la"]
     assert "relative" not in alone
+
+
+def with_experts(seed: int) -> Predictions:
+    found = predictions(seed, {})
+    test = found.split("test")
+    experts = np.stack([test.logits + np.random.default_rng(k).normal(size=test.logits.shape) for k in range(3)], 1)
+    return replace(found, splits={"test": replace(test, experts=experts, logits=experts.mean(1))})
+
+
+@pytest.mark.reference
+def test_experts_are_measured_one_by_one():
+    evaluations = [evaluate(with_experts(seed), "test") for seed in range(2)]
+    (sheet,) = summarise([Measured("ride", evaluations), Measured("ce", [evaluate(predictions(0, {}), "test")] * 2)]).sheets
+    assert list(sheet.rows) == ["ride, expert 1", "ride, expert 2", "ride, expert 3"]
+    for expert in range(3):
+        shares = []
+        for seed in range(2):
+            test = with_experts(seed).split("test")
+            right = test.experts[:, expert].argmax(1) == test.labels
+            shares.append(np.mean([right[test.labels == label].mean() for label in range(4)]))
+        assert sheet.rows[f"ride, expert {expert + 1}"]["macro"].mean == pytest.approx(np.mean(shares), abs=1e-12)
+    few = evaluations[0].members["few"]
+    assert sheet.rows["ride, expert 1"]["few"].images == sum(result.n for result in evaluations[0].per_class if result.label in few)
+
+
+def test_experts_are_stored_and_pooled(tmp_path):
+    found = with_experts(1)
+    found.save(tmp_path / "p")
+    np.testing.assert_array_equal(Predictions.load(tmp_path / "p").split("test").experts, found.split("test").experts)
+    test = found.split("test")
+    halves = []
+    for rows in (np.arange(33) % 2 == 1, np.arange(33) % 2 == 0):
+        ids = tuple(id_ for id_, mine in zip(test.ids, rows, strict=True) if mine)
+        part = SplitPredictions(ids, test.labels[rows], test.logits[rows], experts=test.experts[rows])
+        halves.append(replace(found, splits={"test": part}))
+    np.testing.assert_array_equal(pool(halves).split("test").experts, test.experts)
+    with pytest.raises(BadData, match="experts must have shape"):
+        replace(test, experts=test.experts[..., :2])
+
+
+def test_tables_show_themselves_in_a_notebook_and_names_stay_text():
+    name = "<script>alert(1)</script>"
+    page = summarise([Measured(name, [evaluate(predictions(0), "test")])])._repr_html_()
+    assert "&lt;script&gt;" in page
+    assert "<script" not in page
+    assert "<th style=" in page
+    assert "genus" in page

@@ -24,6 +24,7 @@ class Answers:
         predicted: (N,) int64 answered labels.
         confidence: (N,) float64 softmax probability of the answer.
         classes: C.
+        experts: (E, N) int64, what each expert of the network answers; None where there is one network.
         weights: (N,) float64 with a sum of N, what each image counts where another class distribution than the split's is expected;
             else None.
     """
@@ -33,6 +34,7 @@ class Answers:
     predicted: NDArray[np.int64]
     confidence: NDArray[np.float64]
     classes: int
+    experts: NDArray[np.int64] | None = None
     weights: NDArray[np.float64] | None = None
 
     @property
@@ -59,6 +61,7 @@ def answers_of(part: SplitPredictions, expected: Sequence[float] | None = None) 
         predicted=predicted_labels(logits, part.classes),
         confidence=confidence(logits),
         classes=part.classes,
+        experts=None if part.experts is None else part.experts[order].argmax(2).T,
         weights=None if expected is None else _weights(labels, part.classes, expected),
     )
 

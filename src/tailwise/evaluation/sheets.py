@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tailwise.evaluation.cells import Cell, cell_of
-from tailwise.evaluation.crossed import of_answers
+from tailwise.evaluation.crossed import group_weights, of_answers
 from tailwise.evaluation.intervals import LEVEL, Interval
 from tailwise.evaluation.tables import NOTHING, Table
 
@@ -87,6 +87,29 @@ def level_sheet(rows: Sequence[Measured]) -> Sheet | None:
         "right at a level where it is a class of the true class's member there; mean over the members. macro: over the classes."
     )
     return Sheet("levels", "level", (*columns, "macro"), cells, caption)
+
+
+def expert_sheet(rows: Sequence[Measured]) -> Sheet | None:
+    """Measure the experts of rows whose networks have several, one by one; None where there are none."""
+    made = [row for row in rows if row.evaluations and row.evaluations[0].answers.experts is not None]
+    if not made:
+        return None
+    first = made[0].evaluations[0]
+    columns = {"macro": range(len(first.per_class)), **first.members}
+    cells: dict[str, dict[str, Cell]] = {}
+    for row in made:
+        answers = [evaluation.answers for evaluation in row.evaluations]
+        found = np.stack([one.experts for one in answers if one.experts is not None])
+        for expert in range(found.shape[1]):
+            means = of_answers(found[:, expert] == answers[0].labels, answers[0].labels, answers[0].classes)
+            cells[f"{row.name}, expert {expert + 1}"] = {
+                column: cell_of(
+                    means.estimate(group_weights(labels, answers[0].classes)), len(answers), int(np.isin(answers[0].labels, labels).sum())
+                )
+                for column, labels in columns.items()
+            }
+    caption = f"Accuracy on {first.split} of each expert by itself, before anything is corrected; mean over the classes of a group."
+    return Sheet("experts", "expert", tuple(columns), cells, caption)
 
 
 def _macro(row: Measured) -> Any:

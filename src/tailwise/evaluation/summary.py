@@ -18,7 +18,7 @@ from tailwise.evaluation.evaluation import Evaluation
 from tailwise.evaluation.intervals import Estimate
 from tailwise.evaluation.latex import tables_to_latex
 from tailwise.evaluation.redraws import estimate, redraw
-from tailwise.evaluation.sheets import Sheet, level_sheet
+from tailwise.evaluation.sheets import Sheet, expert_sheet, level_sheet
 from tailwise.evaluation.tables import Table, figures_caption, make_csv, make_tables
 
 SCHEMA = "tailwise.summary/2"
@@ -173,8 +173,8 @@ class Summary:
     def __str__(self) -> str:
         return self.to_markdown()
 
-    def _repr_markdown_(self) -> str:
-        return self.to_markdown()
+    def _repr_html_(self) -> str:
+        return "".join(table.to_html() for table in self.tables)
 
 
 def summarise(rows: Sequence[Measured], against: str | None = None, equal: str = "") -> Summary:
@@ -220,8 +220,7 @@ def summarise(rows: Sequence[Measured], against: str | None = None, equal: str =
         if len(row.evaluations) == 1:
             cells["overall"] = replace(cells["overall"], networks=row.evaluations[0].accuracy_interval)  # one pooled proportion
         made.append(SummaryRow(row.name, row.note, len(row.evaluations), cells, dict(row.effort), tuple(row.differs)))
-    levels = level_sheet(rows)
-    sheets = (levels,) if levels else ()
+    sheets = tuple(sheet for sheet in (level_sheet(rows), expert_sheet(rows)) if sheet)
     return Summary(setting, columns, tuple(made), _held_against(rows, against, weights, images), equal, sheets)
 
 

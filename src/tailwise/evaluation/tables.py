@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from tailwise.evaluation.crossed import FEW_IMAGES
@@ -38,6 +39,16 @@ class Table:
         table = "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:]))
         said = "\n".join(f"- {_escaped(line)}" for line in self.said)
         return "\n\n".join(part for part in (table, _escaped(self.caption), said) if part) + "\n"
+
+    def to_html(self) -> str:
+        """Give it as an HTML fragment for notebooks; names from outside are escaped."""
+        prose = (self.head[0], *self.prose)
+        aligned = ["left" if column in prose else "right" for column in self.head]
+        lines = "".join(f"<tr>{''.join(map(_cell, line, aligned))}</tr>" for line in self.lines)
+        said = "".join(f"<li>{escape(line)}</li>" for line in self.said)
+        below = f"<p>{escape(self.caption)}</p>" + (f"<ul>{said}</ul>" if said else "")
+        head = "".join(f'<th style="text-align:{side}">{escape(column)}</th>' for column, side in zip(self.head, aligned, strict=True))
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>{below}"
 
 
 def make_tables(summary: Summary) -> tuple[Table, ...]:
@@ -153,6 +164,10 @@ def _plain_difference(found: Difference | None) -> tuple[Any, ...]:
         return (None,) * 5
     macro = found.gaps[TESTED]
     return macro.difference, macro.interval.low, macro.interval.high, found.p_holm, found.is_shown
+
+
+def _cell(text: str, side: str) -> str:
+    return f'<td style="text-align:{side}">{escape(text)}</td>'
 
 
 def _escaped(text: str) -> str:

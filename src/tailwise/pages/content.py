@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -66,6 +66,7 @@ class Content:
         words: paragraphs on what was found.
         plan: lines on what was trained, and what sharing saved.
         files: file name -> what it holds, of what lies beside the page.
+        thumbnails: id of an image -> JPEG, of some images.
     """
 
     title: str
@@ -74,7 +75,8 @@ class Content:
     chosen: str
     words: Sequence[str] = ()
     plan: Sequence[str] = ()
-    files: Mapping[str, str] = ()  # type: ignore[assignment]
+    files: Mapping[str, str] = field(default_factory=dict)
+    thumbnails: Mapping[str, bytes] = field(default_factory=dict)
 
     @cached_property
     def classes(self) -> tuple[Any, ...]:
@@ -116,6 +118,18 @@ class Content:
             if images[truth] >= enough
         ]
         return sorted(made, key=lambda pair: (-pair.share, pair.truth, pair.answer))[:worst]
+
+    def examples(self, row: str, pair: Confusion) -> tuple[bytes | None, bytes | None]:
+        """Give a JPEG of each class of a confusion, where there is one: of the true class one that was taken for the other, if any."""
+        answers = [evaluation.answers for evaluation in self.rows[row].measured.evaluations]
+        labels, ids = answers[0].labels, answers[0].ids
+        confused = np.flatnonzero((labels == pair.truth) & np.any([one.predicted == pair.answer for one in answers], axis=0))
+        of_truth = [*confused.tolist(), *np.flatnonzero(labels == pair.truth).tolist()]
+        of_answer = np.flatnonzero(labels == pair.answer).tolist()
+        truth, answer = (
+            next((self.thumbnails[ids[i]] for i in places if ids[i] in self.thumbnails), None) for places in (of_truth, of_answer)
+        )
+        return truth, answer
 
     def reliability(self, row: str) -> list[tuple[str, float, float, int]]:
         """Give, for each group and bin of confidence with ten images in it: group, mean confidence, accuracy, images; over all seeds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -161,18 +162,25 @@ def _figures(content: Content) -> list[Figure]:
 
 
 def _confusions(content: Content) -> list[dict[str, Any]]:
-    """List the worst confusions of the chosen row."""
+    """List the worst confusions of the chosen row, with an image of each class where there is one."""
     classes = content.classes
+    found_of = [(found, *content.examples(content.chosen, found)) for found in content.confusions(content.chosen, WORST)]
     return [
         {
+            "truth_image": _data_uri(truth),
+            "answer_image": _data_uri(answer),
             "truth": classes[found.truth].name,
             "answer": classes[found.answer].name,
             "share": f"{100 * found.share:.1f} %",
             "images": f"{found.images:,}",
             "train": f"{classes[found.truth].train_images:,} / {classes[found.answer].train_images:,}",
         }
-        for found in content.confusions(content.chosen, WORST)
+        for found, truth, answer in found_of
     ]
+
+
+def _data_uri(jpeg: bytes | None) -> str:
+    return "" if jpeg is None else f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
 
 
 def _class_table(content: Content) -> dict[str, Any]:

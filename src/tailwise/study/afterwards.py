@@ -21,6 +21,7 @@ from tailwise.specification import awaits_shown, fill_shown, key_of
 from tailwise.study.rebuild import as_trained
 from tailwise.study.runs import CARD, EXTRACTOR, PROBE, WEIGHTS, Run, apply_posthoc, check_nothing_of_others, whole_run
 from tailwise.study.shift import under_prior
+from tailwise.study.thumbnails import THUMBNAILS
 from tailwise.training.priors import is_over_corrected
 
 TEMPERATURE = "temperature"
@@ -29,7 +30,7 @@ TEMPERATURE = "temperature"
 CORRECTIONS = ("la", "ncm", "tau-norm", TEMPERATURE)
 """What can come after training, by name; the first three are methods that share all training with their base."""
 
-FILES = ("log.jsonl", PROBE, WEIGHTS)
+FILES = ("log.jsonl", PROBE, THUMBNAILS, WEIGHTS)
 
 
 def corrected(run: Run, posthoc: str) -> Run:

@@ -24,6 +24,7 @@ from tailwise.study.publish import PAGE, REPORT, Report, write_report
 from tailwise.study.recommend import Recommendation, describe_choice, recommend
 from tailwise.study.runs import EXTRACTOR, Run, Shared, extractor_file, run_key, slug, standing, train_job
 from tailwise.study.setup import Setup
+from tailwise.study.thumbnails import thumbnails_file
 from tailwise.study.tree import Saving, Steps, count_steps, saving
 from tailwise.study.turns import Job, Turns
 from tailwise.training import Plan, RunSettings
@@ -134,8 +135,15 @@ class Study:
         done = sum(map(len, self.runs.values()))
         return f"Study of {len(self.runs)} methods, {done} runs, on {self.record['data']} in {self.folder}"
 
-    def _repr_markdown_(self) -> str:
-        return self.summary().to_markdown()
+    def figures(self) -> dict[str, Any]:
+        """Give the figures of the report as Altair charts by name, which show themselves in a notebook."""
+        return report_of(self).charts()
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        said = "".join(f"<p>{escape(line)}</p>" for line in (repr(self), *describe_choice(self.recommendation()).split("\n")) if line)
+        return f"{said}{self.summary()._repr_html_()}<p>{escape(f'sharing: {self.saving()}')}</p>"
 
 
 def plan_study(setup: Setup, seeds: Sequence[int]) -> tuple[dict[str, Plan], Steps]:
@@ -221,7 +229,7 @@ def _claim(folder: Path, setup: Setup, card: Mapping[str, Any], settings: RunSet
             raise KeyboardInterrupt
 
     with settings.store.lock("claim", key_of(str(folder.absolute())), waiting):
-        return claim(folder, card, lambda: {SPLITS: table.write_csv().encode(), **extractor_file(setup)}, force)
+        return claim(folder, card, lambda: {SPLITS: table.write_csv().encode(), **extractor_file(setup), **thumbnails_file(setup)}, force)
 
 
 def _finish(folder: Path, key: str) -> Study:

@@ -26,7 +26,7 @@ from tailwise.study.shift import Shift, calibrate, find_shift
 from tailwise.study.tensors import REMEDY
 from tailwise.training.modes import plainly
 from tailwise.training.streams import PLAIN
-from tailwise.training.sweep import answers
+from tailwise.training.sweep import Answers, answers
 
 BATCH = 32
 
@@ -135,7 +135,7 @@ class RunModel:
 
     def logits(self, files: Sequence[Path]) -> NDArray[np.float32]:
         """Give corrected logits (N, C) of image files."""
-        logits, features = self._network(files)
+        logits, features, _ = self._network(files)
         if self.posthoc is None:
             return logits
         p = self.predictions
@@ -143,7 +143,7 @@ class RunModel:
 
     def scored(self, files: Sequence[Path]) -> NDArray[np.float32]:
         """Give the logits (N, C) of image files that become scores: the network's own where the prior is put in anew."""
-        return self._network(files)[0] if self.scoring.of_network else self.logits(files)
+        return self._network(files).logits if self.scoring.of_network else self.logits(files)
 
     def answers(self, files: Sequence[Path], scored: NDArray[np.float32], top: int) -> Iterator[Answer]:
         """Yield the most likely classes of image files, the lowest label among equals.
@@ -161,8 +161,8 @@ class RunModel:
         for file, best, row in zip(files, order, shares, strict=True):
             yield Answer(file, tuple(self.predictions.classes[c] for c in best), tuple(float(row[c]) for c in best), scoring)
 
-    def _network(self, files: Sequence[Path]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Give the network's own logits (N, C), and features where it has a head."""
+    def _network(self, files: Sequence[Path]) -> Answers:
+        """Give what the network itself says of image files."""
         with plainly(torch.get_num_threads()), torch.inference_mode():
             return answers(self.predictor(self.see(files)))
 

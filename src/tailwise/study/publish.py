@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from tailwise.disk import json_bytes, make_folder, whole_file
 from tailwise.errors import OutputExists
 from tailwise.evaluation import Measured, Summary
 from tailwise.study.recommend import Recommendation, describe_choice, recommend
+from tailwise.study.thumbnails import read_thumbnails
 from tailwise.study.tree import Saving, saving
 
 if TYPE_CHECKING:
@@ -95,12 +97,22 @@ class Report:
 
         return report_page(self._content(figures)).encode()
 
+    def charts(self) -> dict[str, Any]:
+        """Give the figures as Altair charts, by name."""
+        from tailwise.pages import figures
+
+        return dict(figures(self._content(False)))
+
     def figures(self) -> Iterator[tuple[str, bytes]]:
         """Give the figures, each as SVG and PNG: name inside the folder, bytes."""
         from tailwise.pages import figure_files
 
         for name, data in figure_files(self._content(True)):
             yield f"{FIGURES}/{name}", data
+
+    @cached_property
+    def _thumbnails(self) -> Mapping[str, bytes]:
+        return read_thumbnails([run for of_row in self.runs.values() for run in of_row])
 
     def _content(self, figures: bool) -> Content:
         from tailwise.pages import Content, RowContent
@@ -118,6 +130,7 @@ class Report:
             words=self.words.split("\n") if self.words else [],
             plan=[*self.provenance, str(self.saved)],
             files={name: what for name, what in FILES.items() if figures or name != FIGURES},
+            thumbnails=self._thumbnails,
         )
 
 

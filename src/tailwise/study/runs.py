@@ -22,7 +22,7 @@ from tailwise.data.columns import LEVELS
 from tailwise.data.listing import first_five
 from tailwise.disk import PENDING, check_writable, hash_file, json_bytes, put_back, replace_folder, whole_folder
 from tailwise.errors import BadData, OutputExists
-from tailwise.evaluation import Evaluation, Predictions, SplitPredictions, evaluate
+from tailwise.evaluation import Evaluation, Measured, Predictions, SplitPredictions, evaluate, summarise
 from tailwise.method import Best, Net
 from tailwise.posthoc import PostHoc, Scores
 from tailwise.records import RUN, plain, read_sealed, with_seal
@@ -31,6 +31,7 @@ from tailwise.specification import key_of, spec
 from tailwise.study.extractor import extractor_bytes
 from tailwise.study.live import announced, dear, needs_of
 from tailwise.study.setup import Setup
+from tailwise.study.thumbnails import thumbnails_file
 from tailwise.study.turns import Job, Turns
 from tailwise.training import Leg, Outcome, Plan, RunSettings, prior_left, run_method
 from tailwise.training.sentences import describe
@@ -188,6 +189,13 @@ class Run:
         predictions = self.predictions
         return evaluate(predictions, split or ("test" if "test" in predictions.splits else "val"))
 
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        said = [repr(self), *(self.record.get(what) or "" for what in ("posthoc", "chosen", "learnt_on")), *self.record["plan"]]
+        words = "".join(f"<p>{escape(line)}</p>" for line in said if line)
+        return words + (summarise([Measured(self.record["method"], [self.evaluate()])])._repr_html_() if self.is_measured else "")
+
     def __repr__(self) -> str:
         said = self.record
         fold = f", {Fold(said['fold']['number'], said['fold']['of'])}" if said.get("fold") else ""
@@ -343,7 +351,11 @@ def _leave(setup: Setup, job: Job, outcome: Outcome, posthoc: PostHoc | None, fo
     predictions, fitted, said = apply_posthoc(raw, posthoc)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in outcome.predictor.state_dict().items()}
     log = "".join(json.dumps(line) + "\n" for line in outcome.log()).encode()
-    files = {WEIGHTS: save_tensors(tensors), "log.jsonl": log} | _probe_file(setup) | ({} if shared else extractor_file(setup))
+    files = (
+        {WEIGHTS: save_tensors(tensors), "log.jsonl": log}
+        | _probe_file(setup)
+        | ({} if shared else extractor_file(setup) | thumbnails_file(setup))
+    )
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     record = {
         "schema": RUN,

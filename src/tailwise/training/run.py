@@ -26,7 +26,7 @@ from tailwise.training.modes import plainly
 from tailwise.training.plan import Leg, Root, about_leg, fill_posthoc, next_leg, stages_of
 from tailwise.training.states import State, load_state
 from tailwise.training.streams import PLAIN
-from tailwise.training.sweep import sweep
+from tailwise.training.sweep import Answers, sweep
 
 METRICS: dict[str, Callable[..., float | None]] = {"macro_accuracy": macro_accuracy, "accuracy": micro_accuracy}
 
@@ -87,7 +87,7 @@ class Outcome:
         if split not in self.root.splits.rows:
             raise BadData(f"the data have no split {split!r} to decide on; set some of train aside with --split 80/10/10")
         _ = self.predictor  # made by all processes together, before one of them answers for all
-        return processes.told(lambda: self._sweep(split)[0])
+        return processes.told(lambda: self._sweep(split).logits)
 
     def accuracy(self, split: str = "val", metric: str = "macro_accuracy") -> float:
         """Measure on a split that may decide something; raises as `logits`."""
@@ -97,7 +97,7 @@ class Outcome:
             raise BadData(f"split {split!r} has no rows to decide on; set some of train aside with --split 80/10/10")
         return measured
 
-    def _sweep(self, split: str) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    def _sweep(self, split: str) -> Answers:
         rows: Rows = self.root.splits.rows[split]
         with plainly(self.leg.recipe.threads), forked(self.root.seed, "predict", split, device=self.settings.device):
             return sweep(self.predictor, rows, self.leg.recipe.normalise or PLAIN, self.settings.device)
@@ -111,10 +111,9 @@ class Outcome:
         made = {}
         for name in ("val", "test"):
             if name in splits.rows and len(splits.rows[name]):
-                logits, features = self._sweep(name)
-                rows = splits.rows[name]
-                made[name] = SplitPredictions(rows.ids, rows.labels, logits, features, None)
-        _, features = self._sweep("train")
+                found, rows = self._sweep(name), splits.rows[name]
+                made[name] = SplitPredictions(rows.ids, rows.labels, found.logits, found.features, None, found.experts)
+        features = self._sweep("train").features
         weight, bias = self._linear_head()
         return Predictions(
             splits=made,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,8 +12,20 @@ from torch import Tensor, nn
 from tailwise.objective import Out
 from tailwise.pixels import Normalise, Rows, View
 
-Answers = tuple[NDArray[np.float32], NDArray[np.float32] | None]
-"""(N, C) logits, and (N, D) features or None where the predictor gives none."""
+
+class Answers(NamedTuple):
+    """What a predictor says of N rows.
+
+    Attributes:
+        logits: (N, C) float32; of branches the mean.
+        features: (N, D) float32, of branches side by side; None where the predictor gives none.
+        experts: (N, E, C) float32, the logits of each branch; None where there is one.
+    """
+
+    logits: NDArray[np.float32]
+    features: NDArray[np.float32] | None = None
+    experts: NDArray[np.float32] | None = None
+
 
 LARGEST_BATCH = 500
 PIXELS = LARGEST_BATCH * 32 * 32
@@ -19,11 +33,16 @@ PIXELS = LARGEST_BATCH * 32 * 32
 
 
 def answers(out: Out | Tensor) -> Answers:
-    """Take a predictor's output apart: of branches the mean of the logits, and the features side by side."""
+    """Take a predictor's output apart."""
     if not isinstance(out, Out):
-        return out.float().cpu().numpy(), None
-    logits = out.logits.mean(1) if out.logits.ndim == 3 else out.logits
-    return logits.float().cpu().numpy(), out.features.flatten(1).float().cpu().numpy()
+        return Answers(_numpy(out))
+    if out.logits.ndim == 3:
+        return Answers(_numpy(out.logits.mean(1)), _numpy(out.features.flatten(1)), _numpy(out.logits))
+    return Answers(_numpy(out.logits), _numpy(out.features.flatten(1)))
+
+
+def _numpy(tensor: Tensor) -> NDArray[np.float32]:
+    return tensor.float().cpu().numpy()
 
 
 @torch.inference_mode()
@@ -39,14 +58,14 @@ def sweep(predictor: nn.Module, rows: Rows, normalise: Normalise, device: torch.
     view = View((), normalise)
     predictor.eval()
     batch = batch_of(rows.shape)
-    logits, features = [], []
+    found = []
     for start in range(0, len(rows), batch):
         chosen = np.arange(start, min(start + batch, len(rows)))
         images = view(rows.gather(chosen).to(device), _no_draws, slice(None), len(chosen))
-        said, seen = answers(predictor(images))
-        logits.append(said)
-        features += [] if seen is None else [seen]
-    return np.concatenate(logits), np.concatenate(features) if features else None
+        found.append(answers(predictor(images)))
+    logits = np.concatenate([one.logits for one in found])
+    features, experts = (None if parts[0] is None else np.concatenate(parts) for parts in zip(*(one[1:] for one in found), strict=True))
+    return Answers(logits, features, experts)
 
 
 def batch_of(shape: tuple[int, ...]) -> int:
