@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+from dataclasses import replace
+
 import numpy as np
+from PIL import Image
 
 from tailwise.counts import ClassCounts
-from tailwise.evaluation import Measured, Predictions, SplitPredictions, evaluate, summarise
+from tailwise.evaluation import PRIOR_ANSWERS, Measured, Predictions, Sheet, SplitPredictions, evaluate, summarise
 from tailwise.groups import make_groups
 from tailwise.pages import Content, RowContent
 
@@ -29,15 +33,24 @@ def make_content(classes: int = 12, rows: int = 3, seeds: int = 2, per_class: in
             evaluations.append(evaluate(Predictions({"test": test}, names, counts, groups, "a1b2"), "test"))
         note = "learnt on the images of test too" if row == 1 else ""
         measured.append(Measured(f"method {row}" if row else "ce", evaluations, note, effort={"steps": 400.0, "seconds": 2.5}))
+    summary = summarise(measured)
+    shares = ("forward 50", "uniform", "backward 50")
+    cells = {row.name + suffix: dict.fromkeys(shares, row.cells["macro"]) for row in summary.rows for suffix in PRIOR_ANSWERS.values()}
+    sheet = Sheet("shift", "at test", shares, cells, "Other classes at test.")
+    jpeg = io.BytesIO()
+    Image.new("RGB", (64, 64), (90, 120, 60)).save(jpeg, "JPEG")
     logs = [[{"stage": 0, "name": "train", "epoch": e, "loss": 2.0 / (e + 1)} for e in range(4)]]
     record = {"seed": 0, "typed": "ce", "network": {"backbone": "resnet8"}, "plan": ["train: epochs 0-4"], "version": "0.1.0"}
+    leg = {"line": "a", "start": 0, "stop": 400, "seconds": 2.5, "name": "train"}
+    record |= {"legs": [leg]}
     return Content(
         title=f"set of {SCRIPT}",
-        summary=summarise(measured),
+        summary=replace(summary, sheets=(sheet,)),
         rows={found.name: RowContent(found, [record], logs) for found in measured},
         chosen="ce",
         words=[f"Recommended: ce, not {SCRIPT}."],
         plan=["400 steps, no part of them shared"],
         files={"report.csv": "a line a row"},
+        thumbnails={f"{i:07}": jpeg.getvalue() for i in range(0, len(labels), per_class)},
         **fields,
     )

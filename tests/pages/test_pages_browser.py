@@ -55,8 +55,8 @@ def first_rows(page, column: int, count: int = 3) -> list[str]:
 def test_figures_are_drawn_and_nothing_sticks_out(opened, width, dark):
     page = opened(width, dark)
     drawn = page.locator("[data-figure] .chart-wrapper > .marks")
-    assert drawn.count() == page.locator("[data-figure]").count() == 7
-    for i in range(7):
+    assert drawn.count() == page.locator("[data-figure]").count() == 8
+    for i in range(8):
         box = drawn.nth(i).bounding_box()
         assert box["width"] > 150
         assert box["height"] > 100
@@ -159,3 +159,33 @@ def test_no_rule_of_accessibility_is_broken_seriously(opened, dark):
         (rule["id"], [node["html"][:120] for node in rule["nodes"]][:3]) for rule in found if rule["impact"] in ("serious", "critical")
     ]
     assert serious == []
+
+
+def test_rows_are_switched_off_by_keyboard(opened):
+    page = opened()
+    button = page.locator("#rows").get_by_role("button", name="method 1", exact=True)
+    names = page.locator("#figure-groups svg text", has_text="method 1")
+    assert names.count() > 0
+    button.focus()
+    page.keyboard.press("Enter")
+    page.locator("html[data-drawn='2']").wait_for(state="attached")
+    assert button.get_attribute("aria-pressed") == "false"
+    assert names.count() == 0
+    assert page.locator("#figure-shift svg.marks").count() == 1
+    page.keyboard.press("Space")
+    page.locator("html[data-drawn='3']").wait_for(state="attached")
+    assert names.count() > 0
+
+
+def test_the_last_row_stays(opened):
+    page = opened()
+    for name in ("ce", "method 1", "method 2"):
+        page.locator("#rows").get_by_role("button", name=name, exact=True).click()
+    assert page.locator("#rows").get_by_role("button", name="method 2", exact=True).get_attribute("aria-pressed") == "true"
+
+
+def test_confusions_have_their_images(opened):
+    page = opened()
+    images = page.locator("img.thumb")
+    assert images.count() > 0
+    assert images.first.evaluate("image => image.naturalWidth") == 64

@@ -95,8 +95,8 @@ def test_later_stages_are_counted_on(content):
 
 def test_all_figures_are_there_and_name_every_row(content):
     made = figures(content)
-    assert list(made) == ["frequency", "accuracy", "groups", "front", "differences", "reliability", "curves"]
-    for name in ("accuracy", "groups", "front", "reliability", "curves"):
+    assert list(made) == ["frequency", "accuracy", "groups", "front", "differences", "shift", "reliability", "curves"]
+    for name in ("accuracy", "groups", "front", "shift", "reliability", "curves"):
         text = made[name].to_json()
         assert all(f'"{row}"' in text for row in content.rows), name
     assert '"ce"' not in made["differences"].to_json()  # it is what the others are held against

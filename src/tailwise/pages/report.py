@@ -17,6 +17,7 @@ from markupsafe import Markup
 from tailwise.evaluation.tables import NOTHING, Table
 from tailwise.pages.content import WORST, Content
 from tailwise.pages.figures import LIGHT, MOST_DOTS, figures
+from tailwise.pages.plan import plan_tree
 from tailwise.version import __version__
 
 SCALE = 2.0
@@ -61,6 +62,7 @@ def report_page(content: Content) -> str:
         chosen=content.chosen,
         classes=len(content.classes),
         plan=content.plan,
+        tree=plan_tree({name: row.records[0] for name, row in content.rows.items() if row.records}),
         record=list(_records(content)),
         files=content.files,
         specifications=_script(specifications),

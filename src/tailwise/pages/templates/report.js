@@ -17,9 +17,12 @@
       legend: { labelColor: ink, titleColor: ink, columns: Math.max(1, Math.floor(innerWidth / 230)) }, header: { labelColor: ink, titleColor: ink }, text: { fill: ink },
     };
   };
+  const hidden = new Set(); // rows that the reader has switched off
   // Beside each other where there is room, below each other on a phone; a single figure is as wide as its place.
   const fitted = (specification, width) => {
     const made = structuredClone(specification);
+    for (const part of [made, ...(made.layer ?? [])])
+      if (part.data?.values) part.data.values = part.data.values.filter((mark) => !hidden.has(mark.row));
     if (made.facet) {
       const across = Math.max(1, Math.floor(width / 210));
       const values = made.facet.column.sort.length;
@@ -57,6 +60,22 @@
     }
     document.documentElement.dataset.drawn = String(turn);
   };
+  // Buttons do with a keyboard, and for all figures at once, what a click in a legend does for one.
+  const rows = document.getElementById("rows");
+  if (data.rows.length > 1) {
+    rows.hidden = false;
+    rows.append("Show", ...data.rows.map((name) => {
+      const button = Object.assign(document.createElement("button"), { type: "button", textContent: name, className: "row" });
+      button.setAttribute("aria-pressed", "true");
+      button.addEventListener("click", () => {
+        if (hidden.has(name)) hidden.delete(name);
+        else if (hidden.size < data.rows.length - 1) hidden.add(name); // one row stays
+        button.setAttribute("aria-pressed", String(!hidden.has(name)));
+        draw();
+      });
+      return button;
+    }));
+  }
   dark.addEventListener("change", () => draw());
   let width = innerWidth, waiting;
   addEventListener("resize", () => {
