@@ -153,6 +153,9 @@ calling("features", "photos", size=32, out="features")
 calling("predict", run, "photos/ant")
 calling("predict", "frozen", "photos/ant")
 calling("adjust", run.predictions.splits["test"].logits, [9, 6, 3])
+calling("adjust_run", run, posthoc="la", out="adjusted")
+calling("export", "run", out="model")
+calling("cite", "run", "study")
 calling("report", "run", "frozen")
 
 for library in json.loads(sys.argv[4]):
