@@ -61,6 +61,9 @@ def test_frozen_features_are_in_the_graph(frozen, tmp_path, capsys):
         logits = program(torch.from_numpy(image)).numpy()[0]
     record = json.loads((out / "export.json").read_text())
     assert record["input"]["shape"] == ["rows", 32, 32, 3]
+    check = record["checks"]["torch"]
+    assert check["rows_stored"] == 4
+    assert check["stored_gap"] < 1e-4 * max(check["largest_logit"], 1)
     best = tw.predict(run, tmp_path / "x.png")[0]
     shares = np.exp(logits / record["temperature"]) / np.exp(logits / record["temperature"]).sum()
     assert shares.max() == pytest.approx(best.scores[0], abs=1e-4)

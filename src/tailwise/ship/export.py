@@ -78,7 +78,7 @@ def export(run: Run, folder: Path, formats: tuple[Format, ...] = ("onnx", "torch
         raise OutputExists(f"{folder} exists; give --out the name of a new folder")
     with plainly(torch.get_num_threads()):
         model, shape = _whole(run, method)
-    rows = _probe(run, shape)
+    rows = _rows(run, shape)
     checks: dict[str, dict[str, float]] = {}
 
     def fill(place: Path) -> None:
@@ -120,32 +120,30 @@ class _Rows:
     """Rows on which an export is checked.
 
     Attributes:
-        inputs: (N, ...) of the model's input.
-        expected: (N, C) stored logits of the first of them; fewer, or none, where the run keeps no such rows.
+        drawn: (N, ...) random inputs of the model.
+        kept: (M, ...) rows that the run keeps: inputs of the model, or of the network where that sees frozen features.
+        expected: (M, C) their stored logits.
     """
 
-    inputs: NDArray[Any]
+    drawn: NDArray[Any]
+    kept: NDArray[Any]
     expected: NDArray[np.float32]
 
 
-def _probe(run: Run, shape: tuple[int, ...]) -> _Rows:
-    """Give the rows that a run keeps for checks, with their stored logits, and random ones after them."""
+def _rows(run: Run, shape: tuple[int, ...]) -> _Rows:
+    """Draw rows, and read those that the run keeps; it keeps none where nothing is measured."""
     rng = np.random.default_rng(0)
-    drawn: NDArray[Any] = (
-        rng.integers(0, 256, (5, *shape), dtype=np.uint8) if len(shape) == 3 else rng.normal(size=(5, *shape)).astype("f4")
-    )
-    kept = np.zeros((0, *shape), drawn.dtype)
-    expected = np.zeros((0, len(run.predictions.classes)), np.float32)
-    path = run.folder / PROBE
-    if path.is_file() and not run.record["extractor"]:  # of frozen features the run keeps features, not pixels
-        try:
-            kept = load_file(path)["rows"]
-        except (SafetensorError, KeyError, OSError) as error:
-            raise BadData(f"{path} is damaged ({error}); {REMEDY}") from None
-        expected = next(iter(run.predictions.splits[name] for name in ("test", "val") if name in run.predictions.splits)).logits[
-            : len(kept)
-        ]
-    return _Rows(np.concatenate([kept, drawn]), expected)
+    is_image = len(shape) == 3
+    drawn: NDArray[Any] = rng.integers(0, 256, (5, *shape), dtype=np.uint8) if is_image else rng.normal(size=(5, *shape)).astype("f4")
+    predictions, path = run.predictions, run.folder / PROBE
+    measured = next((predictions.splits[name] for name in ("test", "val") if name in predictions.splits), None)
+    if measured is None or not path.is_file():
+        return _Rows(drawn, drawn[:0], np.zeros((0, len(predictions.classes)), np.float32))
+    try:
+        kept = load_file(path)["rows"]
+    except (SafetensorError, KeyError, OSError) as error:
+        raise BadData(f"{path} is damaged ({error}); {REMEDY}") from None
+    return _Rows(drawn, kept, measured.logits[: len(kept)])
 
 
 def _check(run: Run, model: WholeModel, rows: _Rows, answering: Answering, file: str) -> dict[str, float]:
@@ -154,12 +152,14 @@ def _check(run: Run, model: WholeModel, rows: _Rows, answering: Answering, file:
     Raises:
         Stopped: it answers otherwise.
     """
-    found, alone = answering(rows.inputs), answering(rows.inputs[:1])
+    found, alone = answering(rows.drawn), answering(rows.drawn[:1])
     with torch.inference_mode():
-        rebuilt = model(torch.from_numpy(rows.inputs)).numpy()
-    kept = len(rows.expected)
+        rebuilt = model(torch.from_numpy(rows.drawn)).numpy()
+        of_features = run.record["extractor"] is not None  # which stand after the exported body, so the network alone is asked
+        asked = (lambda kept: model.answers(torch.from_numpy(kept)).numpy()) if of_features else answering
+        stored = asked(rows.kept) if len(rows.kept) else rows.expected
     gaps = {
-        "stored": float(np.abs(found[:kept] - rows.expected).max(initial=0)),
+        "stored": float(np.abs(stored - rows.expected).max(initial=0)),
         "rebuilt": float(np.abs(found - rebuilt).max()),
         "alone": float(np.abs(alone - found[:1]).max()),
     }
@@ -170,7 +170,8 @@ def _check(run: Run, model: WholeModel, rows: _Rows, answering: Answering, file:
             f"{file} does not answer as {run.folder} does: logits differ by {gaps[worst]:.2g} ({worst}), of at most {largest:.2g}; "
             "nothing was written, try the other --format"
         )
-    return {"rows_stored": kept, "rows": len(rows.inputs), "largest_logit": largest, **{f"{name}_gap": gap for name, gap in gaps.items()}}
+    checked = {"rows_stored": len(rows.kept), "rows": len(rows.kept) + len(rows.drawn), "largest_logit": largest}
+    return {**checked, **{f"{name}_gap": gap for name, gap in gaps.items()}}
 
 
 # --- the formats ------------------------------------------------------------------------------------------------------

@@ -33,7 +33,11 @@ class WholeModel(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Give (N, C) float32 logits."""
-        found: Out | Tensor = self.predictor(self.before(inputs))
+        return self.answers(self.before(inputs))
+
+    def answers(self, seen: Tensor) -> Tensor:
+        """Give (N, C) float32 logits of what the network sees."""
+        found: Out | Tensor = self.predictor(seen)
         if isinstance(found, Tensor):
             return self.after(found, found)
         logits = found.logits.mean(1) if found.logits.ndim == 3 else found.logits
