@@ -227,7 +227,7 @@ def train(
     row = setup.rows[0]
     folder = Path(out) if out is not None else default_run(setup, row, seed)
     run = execute(setup, row, seed, folder, RunSettings(setup.store, setup.device), force)
-    mirror([run], track, run.folder)
+    mirror([run], track)
     return run
 
 
@@ -279,7 +279,7 @@ def compare(
     setup = make_setup(data, parse_rows(methods), DataWords(groups=groups), training, store, folds=folds, against=against)
     folder = Path(out) if out is not None else default_study(setup, range(seeds))
     study = run_comparison(setup, range(seeds), folder, RunSettings(setup.store, setup.device), force)
-    mirror(runs_of([study]), track, study.folder)
+    mirror(runs_of([study]), track)
     return study
 
 

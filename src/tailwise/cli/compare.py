@@ -75,7 +75,7 @@ def compare(
     study = run_study(setup, seeds, out, force, dry_run, json)
     if study is None or not processes.is_first():
         return
-    mirror([run for runs in study.runs.values() for run in runs], track, study.folder)
+    mirror([run for runs in study.runs.values() for run in runs], track)
     if json:
         print_json(study_record(study))
     else:

@@ -97,7 +97,7 @@ def train(
             run = execute(ready, row, seed, folder, settings, force)
     if not processes.is_first():
         return
-    mirror([run], track, run.folder)
+    mirror([run], track)
     if json:
         print_json(run_record(run))
     else:

@@ -7,7 +7,6 @@ import importlib.util
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from tailwise.errors import BadValue
@@ -35,20 +34,19 @@ def check_tracker(to: Tracker | None) -> None:
         raise BadValue(f"--track {to} needs {to}, which is not installed: pip install {to}, or leave the word out, log.jsonl has the same")
 
 
-def track(runs: Sequence[Run], to: Tracker | None, beside: Path) -> None:
+def track(runs: Sequence[Run], to: Tracker | None) -> None:
     """Mirror the logs and figures of runs; what goes wrong there is said, and touches no run.
 
     Args:
         runs: on disk; `log.jsonl` is the source.
-        to: `tensorboard`, `trackio`, `wandb`, or None.
-        beside: folder of the run or study; event files of TensorBoard go to `tensorboard/<its name>` beside it.
+        to: `tensorboard`, whose event files go to `tensorboard/` in the run's folder, `trackio`, `wandb`, or None.
     """
     if to is None:
         return
     check_tracker(to)
     for run in runs:
         try:
-            TRACKERS[to](run, beside)
+            TRACKERS[to](run)
         except Exception as error:  # a client may fail in any way, and the run stands
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             logging.getLogger("tailwise").warning(f"{run.folder} could not be mirrored to {to} ({reason}); its log.jsonl has everything")
@@ -75,11 +73,10 @@ def settings(run: Run) -> dict[str, Any]:
     return {name: record[name] for name in names}
 
 
-def _to_tensorboard(run: Run, beside: Path) -> None:
+def _to_tensorboard(run: Run) -> None:
     from torch.utils.tensorboard.writer import SummaryWriter
 
-    place = beside.parent / "tensorboard" / beside.name
-    place = place if run.folder == beside else place / run.folder.name
+    place = run.folder / "tensorboard"
     if place.exists():  # a second file of events would show everything twice
         return
     with SummaryWriter(str(place)) as writer:
@@ -89,7 +86,7 @@ def _to_tensorboard(run: Run, beside: Path) -> None:
                 writer.add_scalar(name, value, step)
 
 
-def _to_client(run: Run, beside: Path, to: str) -> None:
+def _to_client(run: Run, to: str) -> None:
     """Both clients have the same three calls."""
     client: Any = importlib.import_module(to)
     project = str(run.record["data"].get("name") or PROJECT)
@@ -103,8 +100,8 @@ def _to_client(run: Run, beside: Path, to: str) -> None:
         client.finish()
 
 
-TRACKERS: dict[str, Callable[[Run, Path], None]] = {
+TRACKERS: dict[str, Callable[[Run], None]] = {
     "tensorboard": _to_tensorboard,
-    "trackio": lambda run, beside: _to_client(run, beside, "trackio"),
-    "wandb": lambda run, beside: _to_client(run, beside, "wandb"),
+    "trackio": lambda run: _to_client(run, "trackio"),
+    "wandb": lambda run: _to_client(run, "wandb"),
 }

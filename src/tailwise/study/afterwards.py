@@ -19,9 +19,8 @@ from tailwise.records import plain, with_seal
 from tailwise.registry import Row, find, parse_method, parse_row, split_outside
 from tailwise.specification import awaits_shown, fill_shown, key_of
 from tailwise.study.rebuild import as_trained
-from tailwise.study.runs import CARD, EXTRACTOR, PROBE, WEIGHTS, Run, apply_posthoc, check_nothing_of_others, whole_run
+from tailwise.study.runs import CARD, EXTRACTOR, Run, apply_posthoc, check_nothing_of_others, whole_run
 from tailwise.study.shift import under_prior
-from tailwise.study.thumbnails import THUMBNAILS
 from tailwise.training.priors import is_over_corrected
 
 TEMPERATURE = "temperature"
@@ -29,8 +28,6 @@ TEMPERATURE = "temperature"
 
 CORRECTIONS = ("la", "ncm", "tau-norm", TEMPERATURE)
 """What can come after training, by name; the first three are methods that share all training with their base."""
-
-FILES = ("log.jsonl", PROBE, THUMBNAILS, WEIGHTS)
 
 
 def corrected(run: Run, posthoc: str) -> Run:
@@ -128,16 +125,11 @@ def leave(run: Run, folder: Path, force: bool = False) -> Run:
     if (found := whole_run(folder, record["key"], force)) is not None:
         return found
     Run.load(source).check_whole()
-    extractor = record.get("extractor")
-    files = {name: source / name for name in record["files"] if name in FILES} | (
-        {} if extractor is None else {EXTRACTOR: source / extractor["file"]}
-    )
-    if extractor is not None:
-        record = {
-            **record,
-            "extractor": {**extractor, "file": EXTRACTOR},
-            "files": {**record["files"], EXTRACTOR: extractor["sha256"]},
-        }
+    files = {name: source / name for name in record["files"]}
+    if (extractor := record["extractor"]) is not None:  # a study has it once, a run of its own beside itself
+        files[EXTRACTOR] = source / extractor["file"]
+        hashes = {**record["files"], EXTRACTOR: extractor["sha256"]}
+        record = {**record, "extractor": {**extractor, "file": EXTRACTOR}, "files": hashes}
 
     def fill(place: Path) -> None:
         for name, path in files.items():
@@ -192,7 +184,7 @@ def _base_text(run: Run) -> str:
     """Name the row whose network a run has, without what came after training."""
     trained = run.record.get("trained_as") or run.record
     text: str = trained["method"]
-    if trained.get("correction") is None and not (trained is run.record and run.record["correction"]):
+    if trained["correction"] is None:
         return text
     first, *modifiers = split_outside(text, "+")
     try:

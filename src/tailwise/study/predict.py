@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tailwise.counts import ESTIMATED
 from tailwise.data.images import survey
 from tailwise.data.listing import first_five
 from tailwise.data.walk import Tally, image_paths
@@ -108,12 +109,18 @@ def predict(
         raise BadValue(f"top is a number of classes from 1, got {top}")
     found = find_images(images)
     model = RunModel(run, method, choose_device(device), test_prior)
-    scored: list[NDArray[np.float32]] = []
+    said: list[Answer] = []
+    kept: list[NDArray[np.float32]] = []  # all logits are held only where a prior is estimated on all of them
     for start in range(0, len(found), BATCH):
-        scored.append(model.scored(found[start : start + BATCH]))
+        files = found[start : start + BATCH]
+        scored = model.scored(files)
+        if isinstance(test_prior, str) and test_prior == ESTIMATED:
+            kept.append(scored)
+        else:
+            said += model.answers(files, scored, top)
         if progress:
-            progress(min(start + BATCH, len(found)), len(found))
-    return list(model.answers(found, np.concatenate(scored), top))
+            progress(start + len(files), len(found))
+    return said or list(model.answers(found, np.concatenate(kept), top))
 
 
 class RunModel:

@@ -50,7 +50,7 @@ PROBED = 4
 
 CARD = "run.json"
 
-PARTS = re.compile(r"run\.json|predictions/(predictions\.json|[^/]+\.safetensors)|report/.*|(.*/)?\.pending-.*")
+PARTS = re.compile(r"run\.json|predictions/(predictions\.json|[^/]+\.safetensors)|(report|tensorboard)/.*|(.*/)?\.pending-.*")
 """Files of a run beside those that its card names."""
 
 
