@@ -139,8 +139,8 @@ def test_a_classifier_trained_anew_is_linear_over_a_base_of_cosines(run, text):
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_rows_go_to_the_nearest_mean_of_the_training_features(run, metric):
     outcome, logits = run(f"ncm(metric={metric})")
-    _, train = outcome._sweep("train")
-    _, test = outcome._sweep("test")
+    train = outcome._sweep("train").features
+    test = outcome._sweep("test").features
     labels = outcome.root.splits.rows["train"].labels
     means = np.stack([train[labels == c].mean(0) for c in range(4)])
     for row, answer in zip(test, logits.argmax(1), strict=True):

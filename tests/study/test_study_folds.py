@@ -310,7 +310,7 @@ def test_frozen_features_are_standardised_by_the_training_rows_of_each_fold_and_
         assert np.abs(rows.packed[rows.positions].mean(0)).max() < 1e-4
     assert len({fold.standardise.mean.tobytes() for fold in full.folds}) == 3
     study = compare(full, [0], tmp_path / "s", RunSettings(full.store))
-    assert set(study.record["files"]) == {"splits.csv", "extractor.safetensors"}
+    assert set(study.record["files"]) == {"splits.csv", "extractor.safetensors", "thumbnails.safetensors"}
     for run in study.runs["ce"]:
         test = run.predictions.split("test")
         answered = RunModel(run, None, full.device).logits([data / id_ for id_ in test.ids])

@@ -260,7 +260,7 @@ def test_a_study_claims_its_folder_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(room, "train_job", power_cut)
     with pytest.raises(RuntimeError):
         tw.compare("digits", "ce", seeds=1, recipe="demo", settings=["recipe.epochs=1"], out=tmp_path / "s")
-    assert sorted(p.name for p in (tmp_path / "s").iterdir()) == ["splits.csv", "study.json"]
+    assert sorted(p.name for p in (tmp_path / "s").iterdir()) == ["splits.csv", "study.json", "thumbnails.safetensors"]
     monkeypatch.undo()
     monkeypatch.setenv("TAILWISE_STORE", str(tmp_path / "store"))
     assert tw.compare("digits", "ce", seeds=1, recipe="demo", settings=["recipe.epochs=1"], out=tmp_path / "s").is_finished
