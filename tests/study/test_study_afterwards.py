@@ -121,6 +121,7 @@ def test_predict_estimates_on_the_images_that_it_is_given(study, tmp_path, capsy
         Image.fromarray(np.full((8, 8), ord(name), np.uint8)).save(tmp_path / f"{name}.png")
     found = tw.predict(study.runs["ce"][0], tmp_path, test_prior="estimated")
     assert found[0].scoring.estimated_on == 3
+    assert "few, so it is rough" in found[0].scoring.scores
     assert sum(found[0].scoring.expected) == pytest.approx(1)
 
 

@@ -21,6 +21,9 @@ from tailwise.study.class_numbers import read_prior
 SAME = 0.01
 """Shares that differ by one in a hundred move no score visibly: the prior left by weights of nearly even sums is called uniform."""
 
+ENOUGH = 10
+"""Images for each class below which an estimated prior is called rough."""
+
 SHIFTS = ("LogitAdjustment", "PriorShift")
 """Parts that add to the network's logits what is undone before another prior is put in."""
 
@@ -85,7 +88,8 @@ class Shift:
         if self.test_prior != ESTIMATED or self.left is None:
             return self
         found = estimate_prior(logits, self.left, self.temperature)
-        prior = f"the prior estimated on n = {found.images:,} images without their labels"
+        rough = "; few, so it is rough" if found.images < ENOUGH * len(self.left) else ""
+        prior = f"the prior estimated on n = {found.images:,} images without their labels{rough}"
         return replace(self, expected=_plain(found.shares), prior=prior, estimated_on=found.images)
 
     def to_dict(self) -> dict[str, Any]:
