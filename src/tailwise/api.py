@@ -340,7 +340,7 @@ def adjust_run(
 
     Args:
         run: measured, or its folder.
-        posthoc: `la`, `tau-norm`, `ncm`, each with its knobs as in `la(tau=val)`, or `temperature`; or
+        posthoc: `la`, `tau-norm`, `ncm`, each with its knobs as in `la(tau=val)`, `temperature` or `views`; or
         test_prior: classes that are expected at test: `train`, `uniform`, `reversed`, `estimated`, or a file of shares or counts.
         out: folder for the corrected run, with the same weights; None writes nothing.
         force: replace another run that stands there.

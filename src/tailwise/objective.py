@@ -69,10 +69,12 @@ class Out:
     Attributes:
         logits: (B, C), or (B, experts, C) of a network with branches.
         features: (B, D) pooled features, what the head saw; (B, experts, D) of a network with branches.
+        experts: (B, experts, C) logits of branches, where `logits` are already their sum under weights; else None.
     """
 
     logits: Tensor
     features: Tensor
+    experts: Tensor | None = None
 
 
 @dataclass(frozen=True)

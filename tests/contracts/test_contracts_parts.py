@@ -31,7 +31,7 @@ from tailwise.losses import (
 from tailwise.losses.class_weighted import WeightedByClass
 from tailwise.mixing import Mixup
 from tailwise.objective import Criterion, Sample
-from tailwise.posthoc import LogitAdjustment, NearestMean, PriorShift, Scores, TauNorm, Temperature
+from tailwise.posthoc import LogitAdjustment, MeanOfViews, NearestMean, PriorShift, Scores, TauNorm, Temperature
 from tailwise.samplers import BalancedSubsetSampler, ClassBalancedSampler, EpochSampler, LearntRateSampler, PowerSampler, ReversedSampler
 
 pytestmark = pytest.mark.contract
@@ -71,6 +71,7 @@ POSTHOC: dict[str, Callable[[Counts], Any]] = {
     "nearest mean": lambda n: NearestMean(),
     "nearest mean, euclidean": lambda n: NearestMean("euclidean"),
     "temperature": lambda n: Temperature(temperature=0.5),
+    "mean of views": lambda n: MeanOfViews(),
 }
 SAMPLERS: dict[str, Any] = {
     "class-balanced": ClassBalancedSampler(),
@@ -275,7 +276,9 @@ def scores_of(rows: int, classes: int, size: float = 1.0, dtype: type = np.float
         features, logits = (a * size / max(np.abs(logits).max(), 1e-9) for a in (features, logits))
     means = random.normal(size=(classes, 6)) * size
     means[list(empty)] = np.nan
-    return Scores(logits.astype(dtype), np.arange(rows) % classes, features.astype(dtype), weight.astype(dtype), None, means.astype(dtype))
+    labels, views = np.arange(rows) % classes, logits[:, None] * random.uniform(-1, 1, (rows, 2, classes))
+    features, weight, means, views = (array.astype(dtype) for array in (features, weight, means, views))
+    return Scores(logits.astype(dtype), labels, features, weight, None, means, views)
 
 
 def widened(scores: Scores) -> Scores:
@@ -317,7 +320,7 @@ def test_post_hoc_parts_survive_counts_of_zero_and_one(name, counts):
 def test_post_hoc_parts_take_rows_one_by_one_and_none_at_all(name):
     part, scores = POSTHOC[name](COUNTS), scores_of(9, 4)
     whole = part.apply(scores)
-    per_image = ("logits", "labels", "features")
+    per_image = ("logits", "labels", "features", "views")
     for rows in (slice(3, 4), slice(0, 0)):
         some = Scores(**{f.name: getattr(scores, f.name)[rows] if f.name in per_image else getattr(scores, f.name)
                          for f in dataclasses.fields(scores) if getattr(scores, f.name) is not None})  # fmt: skip

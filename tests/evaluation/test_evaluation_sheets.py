@@ -152,6 +152,20 @@ def test_experts_are_stored_and_pooled(tmp_path):
         replace(test, experts=test.experts[..., :2])
 
 
+def test_views_are_stored_and_pooled_where_all_folds_have_them(tmp_path):
+    found = predictions(1)
+    test = replace(found.split("test"), views=np.stack([found.split("test").logits * k for k in (2, 3)], 1))
+    whole = replace(found, splits={"test": test})
+    whole.save(tmp_path / "p")
+    np.testing.assert_array_equal(Predictions.load(tmp_path / "p").split("test").views, test.views)
+    by_id = sorted(range(test.images), key=test.ids.__getitem__)
+    np.testing.assert_array_equal(pool([whole]).split("test").views, test.views[by_id])
+    other = SplitPredictions(tuple(f"other-{id_}" for id_ in test.ids), test.labels, test.logits)
+    assert pool([whole, replace(whole, splits={"test": other})]).split("test").views is None
+    with pytest.raises(BadData, match="views must have shape"):
+        replace(test, views=test.views[:3])
+
+
 def test_tables_show_themselves_in_a_notebook_and_names_stay_text():
     name = "<script>alert(1)</script>"
     page = summarise([Measured(name, [evaluate(predictions(0), "test")])])._repr_html_()

@@ -232,6 +232,9 @@ def test_aggregation_leaves_the_experts_and_moves_their_weights(tmp_path):
     names = set(outcome.predictor.state_dict())
     assert {"weights"} == {name for name in names if not name.startswith("net.")}
     assert isinstance(outcome.predictor, Weighed)
+    test = outcome.predictions().split("test")
+    shares = torch.softmax(after["objective.weights"], 0).numpy()
+    np.testing.assert_allclose(np.einsum("k,nkc->nc", shares, test.experts), test.logits, atol=1e-5 * np.abs(test.logits).max())
     assert last.stage.start.clock == "restart"
 
 

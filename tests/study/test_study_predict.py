@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors.torch import load_file, save_file
 
 import tailwise as tw
@@ -99,6 +99,33 @@ def test_post_hoc_steps_change_what_is_answered(studies, photos):
     for method in ("la", "tau-norm", "ncm"):
         said = studies["frozen"][method].predictions.split("test")
         assert np.abs(said.logits - said.network_logits).max() > 1e-2
+
+
+def test_views_are_what_the_network_says_of_the_mirror_images(studies, photos, tmp_path):
+    run = studies["images"]["la"]
+    test = run.predictions.split("test")
+    mirrored = [tmp_path / f"{number}.png" for number in range(test.images)]
+    for id_, file in zip(test.ids, mirrored, strict=True):
+        ImageOps.mirror(Image.open(photos / id_)).save(file)
+    found = RunModel(studies["images"]["ce"], None, CPU).logits(mirrored)
+    assert test.views.shape == (test.images, 1, 3)
+    assert np.abs(test.views[:, 0] - test.network_logits).max() > 1e-3
+    np.testing.assert_allclose(test.views[:, 0], found, atol=1e-4 * np.abs(found).max())
+    assert studies["frozen"]["la"].predictions.split("test").views is None
+
+
+def test_a_run_that_sees_mirror_images_too_does_so_with_new_images(studies, photos, tmp_path):
+    run = tw.adjust_run(studies["images"]["ldam-drw"], posthoc="views", out=tmp_path / "r")
+    assert run.record["method"] == "ldam-drw, mirrored too"
+    test = run.predictions.split("test")
+    np.testing.assert_allclose(test.logits, (test.network_logits + test.views[:, 0]) / 2, atol=1e-5)
+    found = RunModel(run, None, CPU).logits([photos / id_ for id_ in test.ids])
+    np.testing.assert_allclose(found, test.logits, atol=1e-4 * max(1, np.abs(found).max()))
+    check = tw.export(run, tmp_path / "m", format="torch").record["checks"]["torch"]
+    assert check["rows_stored"] == 4
+    assert check["stored_gap"] < 1e-4 * max(check["largest_logit"], 1)
+    with pytest.raises(Clash, match="needs the logits of further views"):
+        tw.adjust_run(studies["frozen"]["ce"], posthoc="views")
 
 
 def test_answers_are_the_calibrated_softmax_of_those_logits_best_first(studies, photos):

@@ -45,7 +45,7 @@ def adjust(
     tau
         Strength with which the training prior is taken out, from 0 (left as it is); 1 is the formula. For a run: --posthoc "la(tau=1)".
     posthoc
-        Of a run: what comes after its training instead: la, tau-norm, ncm, each with its knobs, or temperature.
+        Of a run: what comes after its training instead: la, tau-norm, ncm, each with its knobs, temperature, or views (mirrored too).
     test_prior
         Classes expected at test: uniform (the default for arrays), train, reversed, a file of counts or shares in the form of --counts, or
         estimated: read off the answers, without labels.

@@ -39,8 +39,8 @@ def report(
         Class distribution that is expected at test: train, uniform, reversed, or a file of shares or counts. Answers are made anew under
         it, with scores calibrated on val, and the overall figure stands for it. Or estimated: on the measured images, without their labels.
     posthoc
-        Corrections that every row is shown with too, from its stored predictions: any of la, tau-norm, ncm and temperature, separated by
-        commas, each with its knobs.
+        Corrections that every row is shown with too, from its stored predictions: any of la, tau-norm, ncm, temperature and views (the mean
+        with the mirror image), separated by commas, each with its knobs.
     shift
         Add what every row reaches where the classes at test are distributed otherwise, from fifty times as many images of the most frequent
         class as of the rarest to the reverse: as it is, with that distribution known, and estimated without labels.

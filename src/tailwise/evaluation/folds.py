@@ -61,12 +61,18 @@ def _pooled(parts: Sequence[SplitPredictions], name: str) -> SplitPredictions:
     if twice is not None:
         raise BadData(f"image {twice!r} is in {name} of two folds, and would count twice; pool the folds of one comparison, each once")
     corrected = any(part.network_logits is not None for part in parts)
-    experts = [part.experts for part in parts if part.experts is not None]
     networks = [part.logits if part.network_logits is None else part.network_logits for part in parts]
     return SplitPredictions(
         ids=tuple(ids[row] for row in order),
         labels=np.concatenate([part.labels for part in parts])[order],
         logits=np.concatenate([part.logits for part in parts])[order],
         network_logits=np.concatenate(networks)[order] if corrected else None,
-        experts=np.concatenate(experts)[order] if len(experts) == len(parts) else None,
+        experts=_of_all([part.experts for part in parts], order),
+        views=_of_all([part.views for part in parts], order),
     )
+
+
+def _of_all(arrays: Sequence[np.ndarray | None], order: Sequence[int]) -> np.ndarray | None:
+    """Put arrays of rows together where each fold has one."""
+    there = [array for array in arrays if array is not None]
+    return np.concatenate(there)[order] if len(there) == len(arrays) else None

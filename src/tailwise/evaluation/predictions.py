@@ -1,7 +1,7 @@
 """Predictions: every answer of a model by image id, with all that metrics, post-hoc methods and pages need of it.
 
 On disk a folder: `predictions.json` (names, counts, groups, data, the SHA-256 of each file beside it, and as its seal that of itself),
-`split-NAME.safetensors` for each split (`labels`, `logits`, perhaps `features`, `network_logits` and `experts`; the ids as
+`split-NAME.safetensors` for each split (`labels`, `logits`, perhaps `features`, `network_logits`, `experts` and `views`; the ids as
 `ids`, uint8 UTF-8 bytes end to end, and `offsets`, (N + 1,) int64 where each begins and the last ends) and, where there
 is one, `head.safetensors` (`class_means`, `head_weight`, `head_bias`). Equal predictions make equal bytes.
 """
@@ -45,7 +45,8 @@ class SplitPredictions:
         logits: (N, C) float32, final: after any post-hoc step. Finite.
         features: (N, D) float32 input of the head, finite; or None.
         network_logits: (N, C) float32, finite: the network's own, where a post-hoc step changed them; else None.
-        experts: (N, E, C) float32, finite: the logits of each of a network's E experts, of which its own are a mean; or None.
+        experts: (N, E, C) float32, finite: the logits of each of E experts, of which the network's own are a mean, weighed or not; or None.
+        views: (N, V, C) float32, finite: the network's logits of V further views of each image (its mirror image); or None.
 
     Raises:
         BadData: shapes that do not agree, ids that are not unique text, labels that are no classes, numbers not finite.
@@ -57,6 +58,7 @@ class SplitPredictions:
     features: np.ndarray | None = None
     network_logits: np.ndarray | None = None
     experts: np.ndarray | None = None
+    views: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         ids = tuple(self.ids)
@@ -69,6 +71,7 @@ class SplitPredictions:
             "features": _floats("features", self.features, (images, None)),
             "network_logits": _floats("network_logits", self.network_logits, logits.shape),
             "experts": _floats("experts", self.experts, (images, None, logits.shape[1])),
+            "views": _floats("views", self.views, (images, None, logits.shape[1])),
         }.items():
             object.__setattr__(self, name, value)
         _check_ids(ids)
@@ -319,6 +322,7 @@ def _split_bytes(part: SplitPredictions) -> bytes:
         "features": part.features,
         "network_logits": part.network_logits,
         "experts": part.experts,
+        "views": part.views,
     }
     return safetensors.save({name: array for name, array in arrays.items() if array is not None})
 
@@ -367,7 +371,7 @@ def _read_split(folder: Path, name: str, file: _File) -> SplitPredictions:
     ids = _decoded_ids(arrays["ids"], arrays["offsets"], path.name)
     if len(ids) != file.images:
         raise BadData(f"{path.name} has {len(ids)} ids, {CARD} says {file.images} images")
-    perhaps = {name: arrays.get(name) for name in ("features", "network_logits", "experts")}
+    perhaps = {name: arrays.get(name) for name in ("features", "network_logits", "experts", "views")}
     return SplitPredictions(ids, arrays["labels"], arrays["logits"], **perhaps)
 
 

@@ -169,6 +169,6 @@ class Weighed(nn.Module):
         self.weights = weights
 
     def forward(self, images: Tensor) -> Out:
-        """Give the weighed sum."""
+        """Give the weighed sum, and what it is of."""
         out: Out = self.net(images)
-        return Out(weighed(out.logits, self.weights), out.features.flatten(1))
+        return Out(weighed(out.logits, self.weights), out.features.flatten(1), out.logits)

@@ -11,6 +11,7 @@ SciPy and the vocabulary (`errors`, `counts`, `groups`), nothing else.
 from tailwise.posthoc.estimated_prior import EstimatedPrior, estimate_prior
 from tailwise.posthoc.foreign import Adjusted, Moved, adjust
 from tailwise.posthoc.logit_adjustment import LogitAdjustment, adjust_logits
+from tailwise.posthoc.mean_of_views import MeanOfViews
 from tailwise.posthoc.nearest_mean import NearestMean, nearest_mean_logits
 from tailwise.posthoc.prior_shift import PriorShift, expected_prior, prior_shares, shift_logits
 from tailwise.posthoc.scores import PostHoc, Scores
@@ -24,6 +25,7 @@ __all__ = [
     "EstimatedPrior",
     "FittedTemperature",
     "LogitAdjustment",
+    "MeanOfViews",
     "Moved",
     "NearestMean",
     "PostHoc",

@@ -22,6 +22,7 @@ class Scores:
         head_weight: (C, D) float weight of a *linear* head, or None: a cosine head has no such weight.
         head_bias: (C,) float bias of a linear head, or None for a head without one.
         class_means: (C, D) float means of the training features, or None.
+        views: (N, V, C) float logits of V further views of each image, or None.
 
     Raises:
         BadData: shapes that do not agree, labels that are no classes, logits that are not numbers.
@@ -36,9 +37,10 @@ class Scores:
     head_weight: np.ndarray | None = None
     head_bias: np.ndarray | None = None
     class_means: np.ndarray | None = None
+    views: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        for name in ("logits", "labels", "features", "head_weight", "head_bias", "class_means"):
+        for name in ("logits", "labels", "features", "head_weight", "head_bias", "class_means", "views"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, np.asarray(getattr(self, name)))
         if self.logits.ndim != 2:
@@ -67,6 +69,7 @@ class Scores:
             "head_weight": (self.classes, width),
             "head_bias": (self.classes,),
             "class_means": (self.classes, width),
+            "views": (self.images, *(() if self.views is None else self.views.shape[1:2]), self.classes),
         }
         for name, shape in expected.items():
             array = getattr(self, name)

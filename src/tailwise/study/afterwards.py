@@ -14,7 +14,7 @@ from typing import Any
 from tailwise.disk import json_bytes, replace_folder, whole_folder
 from tailwise.errors import BadData, BadValue, Clash, UnknownName
 from tailwise.evaluation import Predictions
-from tailwise.posthoc import PostHoc, PriorShift, Temperature
+from tailwise.posthoc import MeanOfViews, PostHoc, PriorShift, Temperature
 from tailwise.records import plain, with_seal
 from tailwise.registry import Row, find, parse_method, parse_row, split_outside
 from tailwise.specification import awaits_shown, fill_shown, key_of
@@ -23,10 +23,10 @@ from tailwise.study.runs import CARD, EXTRACTOR, Run, apply_posthoc, check_nothi
 from tailwise.study.shift import under_prior
 from tailwise.training.priors import is_over_corrected
 
-TEMPERATURE = "temperature"
-"""The correction that is no method of the catalogue: it changes no answer, only how sure they are."""
+OTHERS: Mapping[str, tuple[str, PostHoc]] = {"temperature": ("calibrated", Temperature()), "views": ("mirrored too", MeanOfViews())}
+"""Corrections that are no methods of the catalogue: what they add to a row's name, and their part. A temperature changes no answer."""
 
-CORRECTIONS = ("la", "ncm", "tau-norm", TEMPERATURE)
+CORRECTIONS = ("la", "ncm", "tau-norm", *OTHERS)
 """What can come after training, by name; the first three are methods that share all training with their base."""
 
 
@@ -38,7 +38,7 @@ def corrected(run: Run, posthoc: str) -> Run:
 
     Args:
         run: measured, with predictions.
-        posthoc: a method of the catalogue that only corrects, with its knobs (`la`, `la(tau=val)`, `tau-norm`, `ncm`), or `temperature`.
+        posthoc: a method of the catalogue that only corrects, with its knobs (`la(tau=val)`, `tau-norm`, `ncm`), `temperature` or `views`.
 
     Returns:
         The run with other predictions, called as the method over the run's own would be: `la(base=ldam)`. Nothing is written.
@@ -46,7 +46,7 @@ def corrected(run: Run, posthoc: str) -> Run:
     Raises:
         UnknownName: no such method.
         BadValue: a method that trains, or a knob that does not fit.
-        Clash: the run lacks what the correction needs: a linear head, or features.
+        Clash: the run lacks what the correction needs: a linear head, features, or logits of mirror images.
     """
     record, predictions = run.record, _own(run)
     prior = record.get("network_prior")
@@ -61,7 +61,7 @@ def corrected(run: Run, posthoc: str) -> Run:
         part = fill_shown(part, tuple(record["shown"]))
     try:
         answers, fitted, said = apply_posthoc(predictions, part)
-    except BadValue as reason:  # no head weight, no features, no class means
+    except BadValue as reason:  # no head weight, no features, no class means, no views
         raise Clash(f"{text}: {reason}") from None
     left = None if prior is None or fitted is None else fitted.prior_left(prior)
     shares = None if left is None else [mass / sum(left) for mass in left]
@@ -157,8 +157,9 @@ def _own(run: Run) -> Predictions:
 
 def _part(posthoc: str, run: Run, predictions: Predictions) -> tuple[str, PostHoc]:
     """Read a correction: the name of the row that it makes of a run, and its part."""
-    if posthoc.strip() == TEMPERATURE:
-        return f"{_base_text(run)}, calibrated", Temperature()
+    if posthoc.strip() in OTHERS:
+        said, other = OTHERS[posthoc.strip()]
+        return f"{_base_text(run)}, {said}", other
     name = posthoc.partition("(")[0].strip()
     try:
         find("method", name)

@@ -13,14 +13,17 @@ from torch import nn
 from tailwise.errors import BadData, BadValue, UnknownName
 from tailwise.evaluation import Predictions
 from tailwise.pixels import Rows
-from tailwise.posthoc import LogitAdjustment, NearestMean, PostHoc, PriorShift, TauNorm, Temperature
+from tailwise.posthoc import LogitAdjustment, MeanOfViews, NearestMean, PostHoc, PriorShift, TauNorm, Temperature
 from tailwise.registry import Row, load, parse_modifier, parse_row, split_outside
 from tailwise.study.runs import WEIGHTS, Run
 from tailwise.study.tensors import fill, read_tensors
 from tailwise.training import Root, Splits, plan_method
 from tailwise.training.line import make_loop
+from tailwise.training.views import TwoViews
 
-AFTERWARDS: Mapping[str, Any] = {part.__name__: part for part in (LogitAdjustment, NearestMean, PriorShift, TauNorm, Temperature)}
+AFTERWARDS: Mapping[str, Any] = {
+    part.__name__: part for part in (LogitAdjustment, MeanOfViews, NearestMean, PriorShift, TauNorm, Temperature)
+}
 """Post-hoc parts that can be put on a run's predictions after its training, by the names under which records have them."""
 
 
@@ -33,7 +36,7 @@ def rebuild(run: Run, method: Row | None, device: torch.device) -> tuple[nn.Modu
         device: where it goes.
 
     Returns:
-        The predictor in eval mode, and the post-hoc part as it was fitted, or None.
+        The predictor in eval mode, and the post-hoc part as it was fitted, or None where there is none to apply.
 
     Raises:
         BadData: a method that is not known, weights that are missing or damaged, or a method whose stages are decided by results.
@@ -51,7 +54,10 @@ def rebuild(run: Run, method: Row | None, device: torch.device) -> tuple[nn.Modu
     predictor = loop.objective.predictor(loop.net)
     path = run.folder / WEIGHTS
     fill(predictor, read_tensors(path, record["weights"]), path)
-    return predictor.to(device).eval(), _corrected(plan.posthoc, record)
+    posthoc = _corrected(plan.posthoc, record)
+    if isinstance(posthoc, MeanOfViews):  # new images have no stored views, so the network looks twice
+        predictor, posthoc = TwoViews(predictor), None
+    return predictor.to(device).eval(), posthoc
 
 
 def _row_of(run: Run, given: Row | None) -> Row:

@@ -436,7 +436,7 @@ def apply_posthoc(predictions: Predictions, posthoc: PostHoc | None) -> tuple[Pr
 
     def scores(split: SplitPredictions) -> Scores:
         p = predictions
-        return Scores(split.logits, split.labels, split.features, p.head_weight, p.head_bias, p.class_means)
+        return Scores(split.logits, split.labels, split.features, p.head_weight, p.head_bias, p.class_means, split.views)
 
     val = predictions.splits.get("val")
     fitted, said = posthoc.fit(scores(val) if val is not None else None)

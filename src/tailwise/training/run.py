@@ -18,6 +18,7 @@ from tailwise.method import Best, advance
 from tailwise.models.chain import Chain, Joined
 from tailwise.models.heads import linear_weights
 from tailwise.pixels import Rows
+from tailwise.pixels.augment import Flip
 from tailwise.specification import key_of, room_digest
 from tailwise.store import Store
 from tailwise.training.joint import forked
@@ -27,6 +28,7 @@ from tailwise.training.plan import Leg, Root, about_leg, fill_posthoc, next_leg,
 from tailwise.training.states import State, load_state
 from tailwise.training.streams import PLAIN
 from tailwise.training.sweep import Answers, sweep
+from tailwise.training.views import Mirrored
 
 METRICS: dict[str, Callable[..., float | None]] = {"macro_accuracy": macro_accuracy, "accuracy": micro_accuracy}
 
@@ -97,10 +99,10 @@ class Outcome:
             raise BadData(f"split {split!r} has no rows to decide on; set some of train aside with --split 80/10/10")
         return measured
 
-    def _sweep(self, split: str) -> Answers:
+    def _sweep(self, split: str, predictor: nn.Module | None = None) -> Answers:
         rows: Rows = self.root.splits.rows[split]
         with plainly(self.leg.recipe.threads), forked(self.root.seed, "predict", split, device=self.settings.device):
-            return sweep(self.predictor, rows, self.leg.recipe.normalise or PLAIN, self.settings.device)
+            return sweep(predictor or self.predictor, rows, self.leg.recipe.normalise or PLAIN, self.settings.device)
 
     def predictions(self) -> Predictions:
         """Predict every validation and test row, with the class means of the training features and the head's weights.
@@ -112,7 +114,7 @@ class Outcome:
         for name in ("val", "test"):
             if name in splits.rows and len(splits.rows[name]):
                 found, rows = self._sweep(name), splits.rows[name]
-                made[name] = SplitPredictions(rows.ids, rows.labels, found.logits, found.features, None, found.experts)
+                made[name] = SplitPredictions(rows.ids, rows.labels, found.logits, found.features, None, found.experts, self._views(name))
         features = self._sweep("train").features
         weight, bias = self._linear_head()
         return Predictions(
@@ -125,6 +127,12 @@ class Outcome:
             head_weight=weight,
             head_bias=bias,
         )
+
+    def _views(self, split: str) -> NDArray[np.float32] | None:
+        """Give (N, 1, C) logits of mirror images, where the recipe takes one to be of the same class; else None."""
+        if len(self.root.splits.shape) == 1 or not any(isinstance(part, Flip) for part in self.root.recipe.augment):
+            return None
+        return self._sweep(split, Mirrored(self.predictor)).logits[:, None]
 
     def _linear_head(self) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
         net: Any = self.predictor

@@ -17,7 +17,7 @@ class Answers(NamedTuple):
     """What a predictor says of N rows.
 
     Attributes:
-        logits: (N, C) float32; of branches the mean.
+        logits: (N, C) float32; of branches the mean, or the sum that the predictor makes.
         features: (N, D) float32, of branches side by side; None where the predictor gives none.
         experts: (N, E, C) float32, the logits of each branch; None where there is one.
     """
@@ -38,7 +38,7 @@ def answers(out: Out | Tensor) -> Answers:
         return Answers(_numpy(out))
     if out.logits.ndim == 3:
         return Answers(_numpy(out.logits.mean(1)), _numpy(out.features.flatten(1)), _numpy(out.logits))
-    return Answers(_numpy(out.logits), _numpy(out.features.flatten(1)))
+    return Answers(_numpy(out.logits), _numpy(out.features.flatten(1)), None if out.experts is None else _numpy(out.experts))
 
 
 def _numpy(tensor: Tensor) -> NDArray[np.float32]:
