@@ -471,7 +471,7 @@ def report(
     sheets += [relate(measured, measure(_runs_of(twins), split), against)] if twins else []
     summary = replace(summary, sheets=(*summary.sheets, *sheets))
     if out is not None:
-        write_report(report_of_runs(runs, measured, summary, against, own=test_prior is None and not made), Path(out))
+        write_report(report_of_runs(runs, measured, summary, against, own=test_prior is None), Path(out))
     return summary
 
 

@@ -136,6 +136,13 @@ def test_experts_are_measured_one_by_one():
     assert sheet.rows["ride, expert 1"]["few"].images == sum(result.n for result in evaluations[0].per_class if result.label in few)
 
 
+def test_experts_of_one_network_stand_once():
+    networks = {"ride": 0, "ride, calibrated": 0, "sade": 1}
+    rows = [Measured(name, [evaluate(replace(with_experts(seed), levels={}), "test")]) for name, seed in networks.items()]
+    (sheet,) = summarise(rows).sheets
+    assert [name.partition(", expert")[0] for name in sheet.rows] == ["ride"] * 3 + ["sade"] * 3
+
+
 def test_experts_are_stored_and_pooled(tmp_path):
     found = with_experts(1)
     found.save(tmp_path / "p")

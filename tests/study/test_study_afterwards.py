@@ -125,6 +125,13 @@ def test_predict_estimates_on_the_images_that_it_is_given(study, tmp_path, capsy
     assert sum(found[0].scoring.expected) == pytest.approx(1)
 
 
+def test_a_page_recommends_among_corrections_too(study, tmp_path):
+    tw.report(study.folder, posthoc=["temperature"], out=tmp_path / "r")
+    made = json.loads((tmp_path / "r" / "report.json").read_text())["recommendation"]
+    assert made["row"] == study.recommendation().row
+    assert made["next_row"] == study.recommendation().next_row, "its own calibrated answers are no second best"
+
+
 def test_a_report_shows_rows_with_corrections_too(study, capsys):
     summary = tw.report(study.folder, posthoc=["la", "tau-norm"])
     names = [row.name for row in summary.rows]

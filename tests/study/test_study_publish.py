@@ -68,7 +68,10 @@ def test_runs_from_anywhere_make_one_report(study, tmp_path):
 def test_under_another_prior_nothing_is_recommended(study, tmp_path):
     tw.report(study.folder, test_prior="uniform", out=tmp_path / "r")
     assert json.loads((tmp_path / "r/report.json").read_text())["recommendation"] is None
-    assert "ecommend" not in (tmp_path / "r/report.md").read_text()
+    for file in ("report.md", "index.html"):
+        said = (tmp_path / "r" / file).read_text()
+        assert "no row is recommended here" in said
+        assert "Recommended:" not in said
 
 
 def test_only_a_report_is_replaced(study, tmp_path, capsys):

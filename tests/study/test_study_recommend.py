@@ -113,12 +113,14 @@ def test_the_mean_counts_and_not_the_best_seed(make):
     assert recommend({"ce": lucky, "la": steady}).row == "la"
 
 
-def test_among_equals_the_first_row_is_taken(make):
-    same = make(val=0.7, test=0.7)
+def test_among_equals_the_first_row_is_taken_and_the_next_answers_otherwise(make):
+    same, other = make(val=0.7, test=0.7), make(val=0.4, test=0.4)
     for order in (("ce", "la", "crt"), ("crt", "ce", "la")):
         chosen = recommend({text: [same] for text in order})
-        assert (chosen.row, chosen.next_row) == order[:2]
-        assert chosen.val == chosen.next_val
+        assert (chosen.row, chosen.next_row, chosen.next_val) == (order[0], None, None)
+        chosen = recommend({**{text: [same] for text in order}, "ldam": [other]})
+        assert (chosen.row, chosen.next_row) == (order[0], "ldam")
+        assert chosen.lead.changed
 
 
 def test_without_val_nothing_is_recommended_and_it_is_said_why(make):

@@ -90,16 +90,23 @@ def level_sheet(rows: Sequence[Measured]) -> Sheet | None:
 
 
 def expert_sheet(rows: Sequence[Measured]) -> Sheet | None:
-    """Measure the experts of rows whose networks have several, one by one; None where there are none."""
+    """Measure the experts of rows whose networks have several, one by one; None where there are none.
+
+    A network that several rows have, each with another correction, stands once, by the first of them.
+    """
     made = [row for row in rows if row.evaluations and row.evaluations[0].answers.experts is not None]
     if not made:
         return None
     first = made[0].evaluations[0]
     columns = {"macro": range(len(first.per_class)), **first.members}
     cells: dict[str, dict[str, Cell]] = {}
+    networks: set[bytes] = set()
     for row in made:
         answers = [evaluation.answers for evaluation in row.evaluations]
         found = np.stack([one.experts for one in answers if one.experts is not None])
+        if found.tobytes() in networks:
+            continue
+        networks.add(found.tobytes())
         for expert in range(found.shape[1]):
             means = of_answers(found[:, expert] == answers[0].labels, answers[0].labels, answers[0].classes)
             cells[f"{row.name}, expert {expert + 1}"] = {

@@ -28,6 +28,11 @@ REPORT = "report.json"
 PAGE = "index.html"
 FIGURES = "figures"
 
+OTHER_PRIOR = (
+    "Answers are made anew under another class prior at test, so no row is recommended here: val has the classes as they were split. "
+    "What each row gains and costs is said beside the numbers; `tailwise report` without --test-prior recommends one."
+)
+
 FILES = {
     REPORT: "all figures",
     "report.csv": "a line a row",
@@ -144,7 +149,7 @@ def report_of_runs(
         measured: rows as `measure` gives them.
         summary: of these.
         against: the row that the others are held against.
-        own: whether the answers are the runs' own; only then a row is recommended, which is done by those.
+        own: whether the answers are those of `runs`; only then a row is recommended, which is done by those.
     """
     records = [run.record for found in runs.values() for run in found]
     first, rows = records[0], [row.name for row in measured if row.evaluations]
@@ -157,7 +162,7 @@ def report_of_runs(
         measured=measured,
         runs=runs,
         chosen=chosen,
-        words=describe_choice(chosen) if is_open else "",
+        words=describe_choice(chosen) if is_open else "" if own else OTHER_PRIOR,
         saved=saving(records),
         folds=(first.get("fold") or {"of": None})["of"],
         provenance=first["data"].get("provenance") or (),

@@ -44,7 +44,7 @@ class Recommendation:
         val: macro accuracy on val, 0-1.
         val_interval: its interval.
         val_images: behind it.
-        next_row: the second best row, or None.
+        next_row: the second best row of those that do not answer every image alike, or None.
         next_val: its macro accuracy on val.
         lead: the row minus the second best on val, paired; None without a second one.
         settled: knobs that were fitted on val -> the median of their values over the seeds.
@@ -105,7 +105,8 @@ def recommend(
     if not scored:
         return None
     best, *others = sorted(scored, key=lambda text: -scored[text])  # stable: the first among equals
-    lead = _held_against(on_val[best], on_val[others[0]]) if others else None
+    held = ((name, _held_against(on_val[best], on_val[name])) for name in others)
+    rival, lead = next(((name, found) for name, found in held if found is None or found.changed), (None, None))
     test = summarise(measured("test"), against) if _has(runs, "test") else None
     gain = None if test is None else next((found for found in test.differences if found.name == best), None)
     folds = (runs[best][0].record.get("fold") or {"of": None})["of"]
@@ -118,8 +119,8 @@ def recommend(
         val=scored[best],
         val_interval=macro[best].interval,
         val_images=macro[best].images,
-        next_row=others[0] if others else None,
-        next_val=scored[others[0]] if others else None,
+        next_row=rival,
+        next_val=None if rival is None else scored[rival],
         lead=lead,
         settled=_settled(runs[best]),
         test={} if chosen is None else {column: cell for column, cell in chosen.cells.items() if column != "macro_f1"},

@@ -46,7 +46,7 @@ def thumbnails_file(setup: Setup) -> dict[str, bytes]:
         return {}
     rows = ordered(manifest)
     if not setup.dealt:
-        measured = next((name for name in ("test", "val") if name in manifest.splits), None)
+        measured = next((name for name in ("test", "val") if name in manifest.splits), "")
         rows = rows.filter(pl.col("split") == measured)
     chosen = _chosen(rows, len(manifest.classes))
     if not len(chosen):
