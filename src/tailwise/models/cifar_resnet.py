@@ -31,7 +31,7 @@ class _Stem(nn.Module):
         self.norm = nn.BatchNorm2d(width)
 
     def forward(self, images: Tensor) -> Tensor:
-        return relu(self.norm(self.conv(images)))
+        return relu(self.norm(self.conv(images)), inplace=True)
 
 
 class _Block(nn.Module):
@@ -47,12 +47,12 @@ class _Block(nn.Module):
         self.added = outputs - inputs
 
     def forward(self, maps: Tensor) -> Tensor:
-        inner = relu(self.norm1(self.conv1(maps)))
+        inner = relu(self.norm1(self.conv1(maps)), inplace=True)  # in place: maps are read again by nobody, and memory is what is short
         inner = self.norm2(self.conv2(inner))
         if self.added or self.stride > 1:
             s = self.stride
             maps = pad(maps[:, :, ::s, ::s], (0, 0, 0, 0, self.added // 2, self.added - self.added // 2))
-        return relu(inner + maps)
+        return relu(inner.add_(maps), inplace=True)
 
 
 class GlobalPool(nn.Module):

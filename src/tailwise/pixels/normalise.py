@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -28,10 +29,17 @@ class Normalise:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Turn (B, H, W, channels) in 0-255 into (B, channels, H, W) float32, channels last in memory, in one multiply-add."""
-        channels = images.shape[-1]
-        mean, std = (torch.tensor(v, dtype=torch.float64) for v in (self.mean, self.std))
-        if channels != len(self.mean):
-            mean, std = mean.mean().expand(channels), std.mean().expand(channels)
-        scale = (1 / (255 * std)).to(torch.float32).to(images.device)
-        offset = (-mean / std).to(torch.float32).to(images.device)
-        return torch.addcmul(offset, images.to(torch.float32), scale).permute(0, 3, 1, 2)
+        rows, height, width, channels = images.shape
+        offset, scale = _of_a_row(self, width, channels, images.device)
+        lines = images.to(torch.float32).reshape(rows, height, width * channels)
+        return torch.addcmul(offset, lines, scale).view(rows, height, width, channels).permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=16)
+def _of_a_row(normalise: Normalise, width: int, channels: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Give offset and scale of a whole row of pixels: three numbers at a time do not fill a vector unit."""
+    mean, std = (torch.tensor(v, dtype=torch.float64) for v in (normalise.mean, normalise.std))
+    if channels != len(normalise.mean):
+        mean, std = mean.mean().expand(channels), std.mean().expand(channels)
+    offset, scale = (-mean / std).repeat(width), (1 / (255 * std)).repeat(width)
+    return offset.to(torch.float32).to(device), scale.to(torch.float32).to(device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tailwise.errors import BadData
+from tailwise.pixels.windows import MOST, Windows
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Rows:
     positions: NDArray[np.int64]
     targets: NDArray[np.int64] | None
     weights: NDArray[np.float32] | None = None
+    _windows: dict[int, Windows] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         lengths = {len(self.ids), len(self.positions), *(len(a) for a in (self.targets, self.weights) if a is not None)}
@@ -49,6 +51,14 @@ class Rows:
         if self.targets is None:
             raise BadData("these rows are unlabelled, and labels were asked for")
         return self.targets
+
+    def windows(self, pad: int) -> Windows | None:
+        """Give the images' windows, made once; None for features, and for images that would take too much memory."""
+        if len(self.shape) != 3 or Windows.size(len(self), self.shape, pad) > MOST:
+            return None
+        if pad not in self._windows:
+            self._windows[pad] = Windows(np.asarray(self.packed[self.positions], np.uint8), pad)
+        return self._windows[pad]
 
     def gather(self, rows: NDArray[np.int64]) -> Tensor:
         """Copy rows out of the store: (B, height, width, channels) uint8, or (B, D) float32."""

@@ -91,19 +91,18 @@ class StreamReader:
         """
         rows, beside = joint
         chosen = rows[mine]
-        gathered = self.rows.gather(chosen).to(self.device)
-        views = tuple(self._view(k, view, gathered, now, mine, len(rows)) for k, view in enumerate(self.views))
+        views = tuple(self._view(k, view, rows, now, mine) for k, view in enumerate(self.views))
         targets = None if self.labels is None else torch.from_numpy(self.labels[chosen]).to(self.device)
         extra = {name: tensor[mine].to(self.device) for name, tensor in beside.items()}
         if self.rows.weights is not None:
             extra["weight"] = torch.from_numpy(self.rows.weights[chosen]).to(self.device)
         return Sample(views, targets, torch.from_numpy(chosen).to(self.device), extra)
 
-    def _view(self, which: int, view: View, gathered: Tensor, now: Clock, mine: slice, rows: int) -> Tensor:
+    def _view(self, which: int, view: View, rows: NDArray[np.int64], now: Clock, mine: slice) -> Tensor:
         def rng(augmentation: int) -> np.random.Generator:
             return seeds.generator(self.seed, "view", self.name, which, augmentation, now.total)
 
-        return view(gathered, rng, mine, rows)
+        return view.of_rows(self.rows, rows, rng, mine, self.device)
 
 
 def _augmentations(view: Any, recipe: Any) -> tuple[Any, ...]:

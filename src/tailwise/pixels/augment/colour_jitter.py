@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tailwise.pixels.view import Drawn
+from tailwise.pixels.augmentation import Drawn
 
 LUMA = (0.299, 0.587, 0.114)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tailwise.errors import BadValue
-from tailwise.pixels.view import Drawn
+from tailwise.pixels.augmentation import Drawn
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tailwise.errors import BadValue
 from tailwise.pixels.augment.colour_jitter import luma
-from tailwise.pixels.view import Drawn
+from tailwise.pixels.augmentation import Drawn
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from tailwise.errors import BadValue
-from tailwise.pixels.view import Drawn
+from tailwise.pixels.augmentation import Drawn
 
 
 @dataclass(frozen=True)
