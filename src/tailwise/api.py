@@ -194,6 +194,7 @@ def train(
     force: bool = False,
     device: Device = "auto",
     threads: int | None = None,
+    precision: Literal["fp32", "bf16"] = "fp32",
     allow: Sequence[Literal["test", "val"]] = (),
     track: Tracker | None = None,
     store: Store | None = None,
@@ -214,6 +215,7 @@ def train(
         force: replace another run that stands there.
         device: `auto`, `cpu`, `cuda` or `mps`.
         threads: torch threads; None for the recipe's.
+        precision: what networks compute in: `fp32`, or `bf16` where the CPU or GPU has it; weights and loss stay float32.
         allow: splits on whose images methods may learn too, without their labels; reports say so.
         track: `tensorboard`, `trackio` or `wandb`: the log and the figures are mirrored there once they stand.
         store: of states; None for the default one.
@@ -222,7 +224,7 @@ def train(
         The run on disk; when it stands already, it is not trained again.
     """
     check_tracker(track)
-    training = TrainingWords(recipe, net, tuple(settings), device, threads, tuple(allow))
+    training = TrainingWords(recipe, net, tuple(settings), device, threads, tuple(allow), precision)
     setup = make_setup(data, [method_row(method, modifiers)], DataWords(groups=groups), training, store, all_data=all_data)
     row = setup.rows[0]
     folder = Path(out) if out is not None else default_run(setup, row, seed)
@@ -246,6 +248,7 @@ def compare(
     force: bool = False,
     device: Device = "auto",
     threads: int | None = None,
+    precision: Literal["fp32", "bf16"] = "fp32",
     allow: Sequence[Literal["test", "val"]] = (),
     track: Tracker | None = None,
     store: Store | None = None,
@@ -267,6 +270,7 @@ def compare(
         force: replace another study that stands there; it is kept aside until the new one stands.
         device: `auto`, `cpu`, `cuda` or `mps`.
         threads: torch threads; None for the recipe's.
+        precision: what networks compute in: `fp32`, or `bf16` where the CPU or GPU has it; weights and loss stay float32.
         allow: splits on whose images methods may learn too, without their labels; reports say so.
         track: `tensorboard`, `trackio` or `wandb`: the log and the figures are mirrored there once they stand.
         store: of states; None for the default one.
@@ -275,7 +279,7 @@ def compare(
         The study on disk; what is finished is not run again.
     """
     check_tracker(track)
-    training = TrainingWords(recipe, net, tuple(settings), device, threads, tuple(allow))
+    training = TrainingWords(recipe, net, tuple(settings), device, threads, tuple(allow), precision)
     setup = make_setup(data, parse_rows(methods), DataWords(groups=groups), training, store, folds=folds, against=against)
     folder = Path(out) if out is not None else default_study(setup, range(seeds))
     study = run_comparison(setup, range(seeds), folder, RunSettings(setup.store, setup.device), force)

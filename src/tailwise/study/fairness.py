@@ -223,7 +223,8 @@ def _machine(record: Mapping[str, Any]) -> _Fact:
     numerics = record["numerics"]
     threads = _number(int(numerics["threads"]), "thread")
     processes = f", {numerics['processes']} processes" if numerics["processes"] != "1" else ""
-    return _Fact(f"{numerics['device']}{processes}, {threads}", {**numerics, "tailwise": record["version"]})
+    precision = "" if numerics["precision"] == "float32" else f", {numerics['precision']}"
+    return _Fact(f"{numerics['device']}{processes}, {threads}{precision}", {**numerics, "tailwise": record["version"]})
 
 
 TOPICS: Mapping[str, Callable[[Mapping[str, Any]], _Fact]] = {

@@ -12,6 +12,9 @@ from tailwise.errors import BadValue
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow")
 """Libraries whose version can reach a result's bits."""
 
+PRECISIONS = {"fp32": "float32", "bf16": "bfloat16"}
+"""What one types -> what networks compute in."""
+
 
 def choose_device(name: str = "auto") -> torch.device:
     """Choose a device by name; `auto` takes CUDA when it is there, else the CPU.
@@ -29,12 +32,31 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def describe_numerics(device: torch.device, threads: int) -> dict[str, str]:
+def check_precision(precision: str, device: torch.device) -> None:
+    """Refuse bfloat16 where it would be emulated, and slower than float32.
+
+    Raises:
+        BadValue: no such precision, or not on this device.
+    """
+    if precision not in PRECISIONS:
+        raise BadValue(f"--precision is one of {', '.join(PRECISIONS)}, got {precision!r}")
+    there = {"cpu": _cpu_has_bfloat16, "cuda": torch.cuda.is_bf16_supported}.get(device.type, lambda: False)
+    if precision == "bf16" and not there():
+        raise BadValue(f"--precision bf16 is not there on this {device.type}, which would emulate it, slowly; leave it out")
+
+
+def _cpu_has_bfloat16() -> bool:
+    """Ask torch, by names that are private to it, for instructions on bfloat16."""
+    asked = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(ask() for ask in asked if ask is not None)
+
+
+def describe_numerics(device: torch.device, threads: int, precision: str = "fp32") -> dict[str, str]:
     """Describe what a result's bits depend on beside data, seed and code."""
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "capability": torch.backends.cpu.get_cpu_capability(),
-        "precision": "float32",
+        "precision": PRECISIONS[precision],
         "processes": str(processes.count()),
         "threads": str(threads),
         **{library: version(library) for library in LIBRARIES},

@@ -45,7 +45,7 @@ def rebuild(run: Run, method: Row | None, device: torch.device) -> tuple[nn.Modu
     record = run.record
     # Of the recipe a network can depend on the epochs alone: that is what a method sees of it.
     recipe = replace(load("recipe", record["recipe"]["name"]), epochs=record["recipe"]["epochs"])
-    root = Root(as_trained(record, run.predictions), recipe, record["network"]["backbone"], record["seed"], {})
+    root = Root(as_trained(record, run.predictions), recipe, record["network"]["backbone"], record["seed"], record["numerics"])
     row = _row_of(run, method)
     plan = plan_method(root, row.method, row.modifiers)
     if plan.decided_by_results:

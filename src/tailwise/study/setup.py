@@ -22,7 +22,7 @@ from tailwise.recipe import Recipe
 from tailwise.registry import Row, apply_settings, load, parse_row
 from tailwise.store import Store
 from tailwise.study.extractor import Extractor, describe_extractor, extract
-from tailwise.study.numerics import choose_device, describe_numerics
+from tailwise.study.numerics import check_precision, choose_device, describe_numerics
 from tailwise.study.prepare import fill_features, fill_pixels, filled, ordered, pixels_of, prepare
 from tailwise.study.words import DataWords, TrainingWords
 from tailwise.training import Plan, Root, Splits, plan_method
@@ -83,6 +83,7 @@ class Setup:
         rows: methods with their settings.
         store: of states, pixels and features.
         device: where to train.
+        precision: what networks compute in, `fp32` or `bf16`.
         extractor: the network whose features are trained on, or None.
         standardise: what its features went through; None until `ready`.
         is_ready: whether the splits hold what is trained on.
@@ -99,6 +100,7 @@ class Setup:
     rows: tuple[Row, ...]
     store: Store
     device: torch.device
+    precision: str = "fp32"
     extractor: Extractor | None = None
     standardise: Standardise | None = None
     is_ready: bool = False
@@ -117,7 +119,7 @@ class Setup:
 
     @cached_property
     def _numerics(self) -> dict[str, str]:
-        return describe_numerics(self.device, self.recipe.threads)  # asks for versions, which are files
+        return describe_numerics(self.device, self.recipe.threads, self.precision)  # asks for versions, which are files
 
     def plan(self, row: Row, seed: int) -> Plan:
         """Plan a row, once: the plan does not change when pixels or features are filled in."""
@@ -200,6 +202,7 @@ def make_setup(
     if training.threads is not None:
         recipe = with_second(recipe, threads=training.threads)
     device, store = choose_device(training.device), store or Store()
+    check_precision(training.precision, device)
     manifest = make_manifest(source, data, all_data) if folds is None else make_dealt(source, data, folds)
     manifest = manifest.with_content(store.shelf("hashes"))
     parts = {} if folds is None else {fold: take_fold(manifest, fold) for fold in (Fold(number, folds) for number in range(1, folds + 1))}
@@ -212,7 +215,11 @@ def make_setup(
     with forked(0, "check"):  # the caller's generator is not ours to draw from
         check_takes(build(resolve(Net(), backbone), splits.shape, len(splits.classes)), splits.shape)
     is_ready = manifest.kind == "features"
-    setup = Setup(manifest, splits, recipe, backbone, tuple(rows), store, device, extractor, is_ready=is_ready, against=held)
+    if training.precision != "fp32" and (is_ready or extractor):
+        raise Clash(f"--precision {training.precision} is for networks that see images; heads on features take seconds, leave it out")
+    setup = Setup(
+        manifest, splits, recipe, backbone, tuple(rows), store, device, training.precision, extractor, is_ready=is_ready, against=held
+    )
     if parts:
         setup = replace(setup, dealt=_fold_setups(setup, parts, data.groups))
     return _fitting(setup)

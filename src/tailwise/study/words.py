@@ -49,6 +49,7 @@ class TrainingWords:
         net: Network. Default: the recipe's.
         settings: Set a knob, as in --set max_margin=0.3, --set ldam.scale=20 or --set recipe.epochs=20; may be repeated.
         device: Where to train.
+        precision: What networks compute in: fp32, or bf16, about twice as fast where the CPU or GPU has it; weights and loss stay fp32.
         threads: torch threads of the training process. Default: the recipe's.
         allow: Let methods learn on the images of this split too, without their labels, as sade(aggregate=yes) does; reports say so.
         processes: Train each run on this many processes of the CPU, which share every batch. Default: one.
@@ -61,6 +62,7 @@ class TrainingWords:
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: int | None = None
     allow: Annotated[tuple[Literal["test", "val"], ...], Parameter(negative="")] = ()
+    precision: Literal["fp32", "bf16"] = "fp32"
     processes: int | None = None
     gpus: int | None = None
 

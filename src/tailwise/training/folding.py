@@ -9,12 +9,14 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from tailwise.objective import Out
+from tailwise.training.precision import BFLOAT16, FLOAT32
 
-AGREES = 1e-4
-"""By how much a folded network may answer otherwise, relative to its largest logit: what another order of products does, and no more."""
+AGREES = {FLOAT32: 1e-4, BFLOAT16: 0.05}
+"""By how much a folded network may answer otherwise, relative to its largest logit, by what it computes in: what another order of products
+does, and no more. A wrong fold answers another image."""
 
 
-def folded(predictor: nn.Module, example: Tensor) -> nn.Module:
+def folded(predictor: nn.Module, example: Tensor, precision: str = FLOAT32) -> nn.Module:
     """Give a copy of a predictor with its batch normalisations folded into the convolutions before them.
 
     A pair is a convolution and the batch normalisation that its module names next. Whether the one feeds the other, and nothing else, is
@@ -23,6 +25,7 @@ def folded(predictor: nn.Module, example: Tensor) -> nn.Module:
     Args:
         predictor: in eval mode.
         example: a few rows of its input.
+        precision: what it computes in.
 
     Source: Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only inference", CVPR 2018,
     section 3.2.
@@ -35,7 +38,7 @@ def folded(predictor: nn.Module, example: Tensor) -> nn.Module:
                 setattr(module, name, fuse_conv_bn_eval(conv, norm))
                 setattr(module, beside, nn.Identity())
                 pairs += 1
-    return made if pairs and _agree(made, predictor, example) else predictor
+    return made if pairs and _agree(made, predictor, example, AGREES[precision]) else predictor
 
 
 def _fits(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
@@ -43,9 +46,9 @@ def _fits(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
     return type(norm) is nn.BatchNorm2d and norm.running_var is not None and conv.out_channels == norm.num_features
 
 
-def _agree(made: nn.Module, predictor: nn.Module, example: Tensor) -> bool:
+def _agree(made: nn.Module, predictor: nn.Module, example: Tensor, allowed: float) -> bool:
     found, expected = (_logits(module(example)) for module in (made, predictor))
-    return bool((found - expected).abs().max() <= AGREES * expected.abs().max().clamp_min(1.0))
+    return bool((found - expected).abs().max() <= allowed * expected.abs().max().clamp_min(1.0))
 
 
 def _logits(out: Out | Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from tailwise.training.joint import Joint, build_objective, carry_network, carry
 from tailwise.training.loop import Loop
 from tailwise.training.modes import plainly
 from tailwise.training.plan import Leg, Root, about_leg
+from tailwise.training.precision import FLOAT32, compute_in
 from tailwise.training.states import State, drop_inner, drop_state, load_state, nearest_state, save_state, stored_steps
 from tailwise.training.streams import StreamReader, read_batch
 
@@ -85,6 +86,7 @@ def make_loop(root: Root, leg: Leg, parent: State | None, device: torch.device) 
     joint.to(device=device)
     if len(root.splits.shape) == 3:
         joint.to(memory_format=torch.channels_last)
+    compute_in(root.numerics.get("precision", FLOAT32), net, device)
     loop = Loop(joint, leg, root.seed, device)
     if parent is not None and goes_on:
         loop.go_on(rename(parent.tensors, moved))

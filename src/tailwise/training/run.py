@@ -25,6 +25,7 @@ from tailwise.training.joint import forked
 from tailwise.training.line import LineRun, RunSettings, make_loop, parent_of
 from tailwise.training.modes import plainly
 from tailwise.training.plan import Leg, Root, about_leg, fill_posthoc, next_leg, stages_of
+from tailwise.training.precision import FLOAT32
 from tailwise.training.states import State, load_state
 from tailwise.training.streams import PLAIN
 from tailwise.training.sweep import Answers, sweep
@@ -102,7 +103,8 @@ class Outcome:
     def _sweep(self, split: str, predictor: nn.Module | None = None) -> Answers:
         rows: Rows = self.root.splits.rows[split]
         with plainly(self.leg.recipe.threads), forked(self.root.seed, "predict", split, device=self.settings.device):
-            return sweep(predictor or self.predictor, rows, self.leg.recipe.normalise or PLAIN, self.settings.device)
+            normalise, precision = self.leg.recipe.normalise or PLAIN, self.root.numerics.get("precision", FLOAT32)
+            return sweep(predictor or self.predictor, rows, normalise, self.settings.device, precision)
 
     def predictions(self) -> Predictions:
         """Predict every validation and test row, with the class means of the training features and the head's weights.
