@@ -12,6 +12,7 @@ Importing this package is quick: torch is imported by the first thing that needs
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from tailwise.version import __version__
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
         report,
         train,
     )
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # torch's threads must not spin while they wait; it is read when torch is imported
 
 _VERBS = (
     "read",

@@ -131,7 +131,6 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit: 0 fine, 1 errors found, 2 bad input, 3 stopped on the way, 70 unexpected fault, 130 interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait must not spin: before torch is imported
     with contextlib.suppress(ValueError):  # not the main thread
         signal.signal(signal.SIGTERM, _interrupt)  # a scheduler's wish is a Ctrl-C
     code = run(words)

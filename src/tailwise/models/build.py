@@ -11,6 +11,7 @@ from torch import nn
 
 from tailwise.errors import BadData, UnknownName
 from tailwise.method import Net
+from tailwise.models.batch_norm import with_exact_norms
 from tailwise.models.chain import Blocks, Branched, Chain, Joined
 from tailwise.models.heads import HEADS
 from tailwise.models.maps import stage_starts
@@ -53,6 +54,13 @@ def build(net: Net, shape: tuple[int, ...], classes: int) -> Chain | Branched | 
     Raises:
         BadData: images for a network of features, or the reverse; images that the network cannot take; weights of another network.
     """
+    made = _assemble(net, shape, classes)
+    with_exact_norms(made)
+    return made
+
+
+def _assemble(net: Net, shape: tuple[int, ...], classes: int) -> Chain | Branched | Joined:
+    """Put bodies, branches and heads together."""
     head: Any = net.head
     if net.branches is None:
         blocks, pool, width = make_body(net, shape)

@@ -8,12 +8,17 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from tailwise.models.batch_norm import BatchNorm2d
 from tailwise.objective import Out
 from tailwise.training.precision import BFLOAT16, FLOAT32
 
 AGREES = {FLOAT32: 1e-4, BFLOAT16: 0.05}
 """By how much a folded network may answer otherwise, relative to its largest logit, by what it computes in: what another order of products
 does, and no more. A wrong fold answers another image."""
+
+
+PLAIN = (nn.BatchNorm2d, BatchNorm2d)
+"""Normalisations that do nothing else; some rectify too."""
 
 
 def folded(predictor: nn.Module, example: Tensor, precision: str = FLOAT32) -> nn.Module:
@@ -42,8 +47,8 @@ def folded(predictor: nn.Module, example: Tensor, precision: str = FLOAT32) -> n
 
 
 def _fits(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
-    """Say whether a normalisation is of a convolution's channels, by running statistics, and no more than that: some rectify too."""
-    return type(norm) is nn.BatchNorm2d and norm.running_var is not None and conv.out_channels == norm.num_features
+    """Say whether a normalisation is of a convolution's channels, by running statistics, and does no more than that."""
+    return type(norm) in PLAIN and norm.running_var is not None and conv.out_channels == norm.num_features
 
 
 def _agree(made: nn.Module, predictor: nn.Module, example: Tensor, allowed: float) -> bool:

@@ -1,0 +1,238 @@
+"""Training: a step and an epoch of CIFAR-100-LT beside the peer, after both have been found to do the same mathematics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from peer import CLASSES, ResNet32, endless, optimiser, test_pass, train_step
+from rounds import Timed, race
+from torch import Tensor
+from torch.nn import functional
+
+from tailwise.registry import parse_rows
+from tailwise.store import Store
+from tailwise.study.numerics import check_precision
+from tailwise.study.setup import Setup, make_setup
+from tailwise.study.words import DataWords, TrainingWords
+from tailwise.training.line import make_loop
+from tailwise.training.streams import StreamReader, read_batch
+from tailwise.training.sweep import sweep
+
+CPU = torch.device("cpu")
+STEP_GFLOP = 3 * 2 * 68.87e6 * 128 / 1e9
+"""Of a step of ResNet-32 on 128 images: three times the forward's multiply-adds."""
+
+GATE_STEPS, GATE, GENTLE = 20, 1e-4, 1e-3
+"""Steps of the gate, by how much a loss may differ from the peer's, relative, and the rate at which both run freely."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """A data set in memory.
+
+    Attributes:
+        train: (N, 32, 32, 3) uint8.
+        train_labels: (N,) int64.
+        test: (M, 32, 32, 3) uint8.
+        test_labels: (M,) int64.
+    """
+
+    train: NDArray[np.uint8]
+    train_labels: NDArray[np.int64]
+    test: NDArray[np.uint8]
+    test_labels: NDArray[np.int64]
+
+    def save(self, file: Path) -> Path:
+        """Write it as the workbench reads it."""
+        np.savez(file, x_train=self.train, y_train=self.train_labels, x_test=self.test, y_test=self.test_labels)
+        return file
+
+
+class Ours:
+    """The workbench's own loop and sweep, step by step."""
+
+    def __init__(self, data: Path, store: Store, precision: str = "fp32", rate: float | None = None) -> None:
+        settings = () if rate is None else (f"recipe.optimiser.rate={rate}",)
+        words = TrainingWords(recipe="cifar", precision=precision, threads=torch.get_num_threads(), settings=settings)
+        setup: Setup = make_setup(data, parse_rows("ce"), DataWords(), words, store=store).ready()
+        self.root = setup.root(0)
+        self.leg = setup.plan(setup.rows[0], 0).legs[0]
+        self.loop = make_loop(self.root, self.leg, None, CPU)
+        self.readers = {name: StreamReader(name, stream, self.root, self.leg, CPU) for name, stream in self.leg.stage.streams.items()}
+        self.done = 0
+
+    def step(self) -> Tensor:
+        """Make the next step, with the question whether its loss was finite, and give the images that it saw."""
+        batch, now = read_batch(self.readers, self.leg, self.done, self.root.seed, self.loop.objective)
+        self.loop.run_step(batch, now)
+        _ = self.loop.stray
+        self.done += 1
+        return batch["main"].images
+
+    def test(self, images: int) -> NDArray[np.float32]:
+        """Give logits of the first test images."""
+        rows = self.root.splits.rows["test"]
+        rows = replace(rows, ids=rows.ids[:images], positions=rows.positions[:images], targets=rows.labels[:images])
+        predictor = self.loop.objective.predictor(self.loop.net).eval()
+        found = sweep(predictor, rows, self.leg.recipe.normalise, CPU, self.root.numerics["precision"]).logits
+        predictor.train()
+        return found
+
+
+def check_same_mathematics(data: Path, store: Store, steps: int = GATE_STEPS) -> dict[str, float]:
+    """Train the peer's network on the very images that ours sees, from the same weights, and hold the losses against each other.
+
+    Once both run freely, at a rate so small that a difference of rounding stays one. At the recipe's own rate the first steps multiply it,
+    whoever makes them, by three to five each, in float64 too; so there the peer is given our weights before each step.
+
+    Returns:
+        Largest relative difference of a step's losses, for both.
+
+    Raises:
+        SystemExit: one is above the gate: nothing is timed then.
+    """
+    found = {"free": _gap(Ours(data, store, rate=GENTLE), steps, together=False), "together": _gap(Ours(data, store), steps, together=True)}
+    if not max(found.values()) <= GATE:
+        raise SystemExit(f"the losses of {steps} steps differ by {found} from the peer's, allowed are {GATE:g}: nothing is timed")
+    return found
+
+
+def _gap(ours: Ours, steps: int, together: bool) -> float:
+    """Give the largest relative difference of the losses of some steps; `together`: each step begins from our weights."""
+    net, worst = ResNet32(), 0.0
+    sgd = optimiser(net)
+    for step in range(steps):
+        if together or not step:
+            weights = ours.loop.net.state_dict().values()
+            net.load_state_dict(dict(zip(net.state_dict(), weights, strict=True)))
+        batch, now = read_batch(ours.readers, ours.leg, step, 0, ours.loop.objective)
+        ours.loop.meter = {}
+        ours.loop.run_step(batch, now)
+        loss = functional.cross_entropy(net(batch["main"].images.contiguous()), batch["main"].targets)
+        for group in sgd.param_groups:
+            group["lr"] = ours.loop.rate
+        sgd.zero_grad()
+        loss.backward()
+        sgd.step()
+        mine = float(ours.loop.meter["loss"] / ours.loop.meter["rows"])
+        worst = max(worst, abs(mine - loss.item()) / abs(loss.item()))
+    return worst
+
+
+class Published:
+    """The peer's loop, step by step."""
+
+    def __init__(self, pixels: Pixels, workers: int = 0) -> None:
+        torch.manual_seed(0)
+        self.net = ResNet32().train()
+        self.sgd = optimiser(self.net)
+        self.pixels = pixels
+        self.batches = endless(pixels.train, pixels.train_labels, workers)
+
+    def step(self) -> None:
+        """Make the next step."""
+        train_step(self.net, self.sgd, *next(self.batches))
+
+    def test(self, images: int) -> None:
+        """Measure the first test images."""
+        test_pass(self.net, self.pixels.test[:images], self.pixels.test_labels[:images])
+
+
+class Tuned(Published):
+    """The peer with channels_last and torch.compile, reading its loss at the end alone."""
+
+    def __init__(self, pixels: Pixels) -> None:
+        super().__init__(pixels)
+        self.net = self.net.to(memory_format=torch.channels_last)
+        self.loss = torch.compile(lambda images, labels: functional.cross_entropy(self.net(images), labels))
+
+    def step(self) -> None:
+        """Make the next step."""
+        images, labels = next(self.batches)
+        while len(images) < 128:  # a short batch would be compiled anew
+            images, labels = next(self.batches)
+        loss = self.loss(images.contiguous(memory_format=torch.channels_last), labels)
+        self.sgd.zero_grad()
+        loss.backward()
+        self.sgd.step()
+
+
+def precisions() -> tuple[str, ...]:
+    """Give what this machine can compute in."""
+    try:
+        check_precision("bf16", CPU)
+    except Exception:
+        return ("fp32",)
+    return ("fp32", "bf16")
+
+
+def gemm_gflops() -> float:
+    """Give the rate of a large float32 product, the yardstick of this process."""
+    import time
+
+    a = torch.randn(1536, 1536)
+    _ = a @ a
+    begin = time.perf_counter()
+    for _ in range(5):
+        _ = a @ a
+    return 5 * 2 * 1536**3 / (time.perf_counter() - begin) / 1e9
+
+
+def rows(pixels: Pixels, place: Path, rounds: int, smoke: bool = False) -> Iterator[Timed]:
+    """Time a step and a part of an epoch.
+
+    Args:
+        pixels: the data.
+        place: a folder for the store.
+        rounds: that count.
+        smoke: whether all is as small as it can be, to see that it runs: figures mean nothing then.
+    """
+    data, store = pixels.save(place / "data.npz"), Store(place / "store")
+    gate = check_same_mathematics(data, store, 2 if smoke else GATE_STEPS)
+    steps, tested = (1, 20) if smoke else (3, 700)
+    ours = {f"tailwise, {precision}": Ours(data, store, precision) for precision in precisions()}
+    published = Published(pixels)
+    peers: dict[str, Any] = {"published loop": published} | ({} if smoke else {"tuned: channels_last, compile": Tuned(pixels)})
+    gemm = gemm_gflops()
+
+    def more(name: str, wall: float) -> Mapping[str, Any]:
+        gflops = steps * STEP_GFLOP / wall
+        return {
+            "gflops": round(gflops, 1),
+            "of_gemm": round(gflops / gemm, 2),
+            "gate": {name: float(f"{gap:.1e}") for name, gap in gate.items()},
+        }
+
+    def stepping(one: Any) -> Any:
+        return lambda number: [one.step() for _ in range(steps)]
+
+    bars = {"tailwise, fp32": (1.2, 1.45), "tailwise, bf16": (1.8, 2.3)}
+    yield from race("training step, ResNet-32, batch 128", {n: stepping(one) for n, one in {**peers, **ours}.items()}, rounds, bars, more)
+
+    def epoch(one: Any) -> Any:
+        def run(number: int) -> None:
+            for _ in range(1 if smoke else 6):
+                one.step()
+            one.test(tested)
+
+        return run
+
+    bars = {"tailwise, fp32": (1.2, 1.5), "tailwise, bf16": (2.1, 2.6)}
+    work = "epoch with its test pass (6 of 85 steps, 700 of 10,000 test images)"
+    yield from race(work, {n: epoch(one) for n, one in {"published loop": published, **ours}.items()}, rounds, bars)
+
+
+def made_up(images: int = 128) -> Pixels:
+    """Draw pixels where the real ones are not wanted."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(images) % CLASSES
+    return Pixels(
+        rng.integers(0, 256, (images, 32, 32, 3), dtype=np.uint8), labels, rng.integers(0, 256, (CLASSES, 32, 32, 3), dtype=np.uint8),
+        np.arange(CLASSES),
+    )  # fmt: skip
