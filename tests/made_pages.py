@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from tailwise.counts import ClassCounts
-from tailwise.evaluation import PRIOR_ANSWERS, Measured, Predictions, Sheet, SplitPredictions, evaluate, summarise
+from tailwise.evaluation import SHIFTS, Measured, Predictions, Sheet, SplitPredictions, evaluate, summarise
 from tailwise.groups import make_groups
 from tailwise.pages import Content, RowContent
 
@@ -35,8 +35,8 @@ def make_content(classes: int = 12, rows: int = 3, seeds: int = 2, per_class: in
         measured.append(Measured(f"method {row}" if row else "ce", evaluations, note, effort={"steps": 400.0, "seconds": 2.5}))
     summary = summarise(measured)
     shares = ("forward 50", "uniform", "backward 50")
-    cells = {row.name + suffix: dict.fromkeys(shares, row.cells["macro"]) for row in summary.rows for suffix in PRIOR_ANSWERS.values()}
-    sheet = Sheet("shift", "at test", shares, cells, "Other classes at test.")
+    cells = {row.name: dict.fromkeys(shares, row.cells["macro"]) for row in summary.rows}
+    sheets = tuple(Sheet(name, f"at test, {kind}", shares, cells, "Other classes at test.") for kind, name in SHIFTS.items())
     jpeg = io.BytesIO()
     Image.new("RGB", (64, 64), (90, 120, 60)).save(jpeg, "JPEG")
     logs = [[{"stage": 0, "name": "train", "epoch": e, "loss": 2.0 / (e + 1)} for e in range(4)]]
@@ -45,7 +45,7 @@ def make_content(classes: int = 12, rows: int = 3, seeds: int = 2, per_class: in
     record |= {"legs": [leg]}
     return Content(
         title=f"set of {SCRIPT}",
-        summary=replace(summary, sheets=(sheet,)),
+        summary=replace(summary, sheets=sheets),
         rows={found.name: RowContent(found, [record], logs) for found in measured},
         chosen="ce",
         words=[f"Recommended: ce, not {SCRIPT}."],

@@ -20,7 +20,7 @@ from tailwise.data.tails import ClassOrder
 from tailwise.data.trainable import EmptyClasses
 from tailwise.data.writers.layouts import LayoutName
 from tailwise.disk import check_apart
-from tailwise.errors import BadData, BadValue
+from tailwise.errors import BadData, BadValue, Clash
 from tailwise.evaluation import Measured, Summary
 from tailwise.method import Method
 from tailwise.models import NETWORKS
@@ -45,7 +45,7 @@ from tailwise.study.predict import predict as predict_images
 from tailwise.study.publish import check_report_folder, report_of_runs, write_report
 from tailwise.study.runs import Run, execute
 from tailwise.study.setup import make_manifest, make_setup
-from tailwise.study.shifts import shift_sheet
+from tailwise.study.shifts import shift_sheets
 from tailwise.study.words import DataWords, TrainingWords
 from tailwise.training import RunSettings
 
@@ -451,18 +451,21 @@ def report(
             made anew under it, and overall accuracy stands for it; or `estimated`, on the measured images without their labels. None leaves
             the runs' own answers.
         posthoc: corrections that every row is shown with too, as in `adjust_run`: rows that are not there already.
-        shift: whether a sheet is added of what every row reaches where classes at test are distributed otherwise, see `shift_sheet`.
+        shift: whether sheets are added of what every row reaches where classes at test are distributed otherwise, see `shift_sheets`.
         twins: runs, or a study, on the balanced twin of the set, measured on the same images: a sheet of relative accuracies is added.
         out: folder for the report: the page `index.html`, `figures/`, and the tables as JSON, Markdown, CSV and LaTeX; one that is
             there is replaced. None writes nothing.
 
     Raises:
         BadData: a folder that is neither; runs that were not measured on the same images.
+        Clash: `shift` beside a test prior, or no row can be brought under it.
         UnknownName: no row is called like `against`.
         OutputExists: `out` holds something else.
     """
     if out is not None:
         check_report_folder(Path(out))
+    if shift and test_prior is not None:
+        raise Clash(f"--shift shows every distribution at test, and --test-prior {test_prior} would change how rows answer; leave one out")
     runs = _runs_of(folders)
     if len(folders) == 1 and (Path(folders[0]) / "study.json").exists():
         against = against or Study.load(folders[0]).against
@@ -471,8 +474,11 @@ def report(
     measured = [*measure(runs, split, test_prior), *(Measured(text, [], reason) for text, reason in lacking.items())]
     runs = {**dict.fromkeys(lacking, ()), **runs}
     summary = tabulate(measured, runs, against)
-    sheets = [shift_sheet(measured, runs)] if shift else []
-    sheets += [relate(measured, measure(_runs_of(twins), split), against)] if twins else []
+    sheets = [*shift_sheets(measured, runs)] if shift else []
+    if twins:
+        balanced = _runs_of(twins)
+        balanced |= afterwards.corrections(balanced, posthoc)[0]
+        sheets.append(relate(measured, measure(balanced, split, test_prior), against))
     summary = replace(summary, sheets=(*summary.sheets, *sheets))
     if out is not None:
         write_report(report_of_runs(runs, measured, summary, against, own=test_prior is None), Path(out))

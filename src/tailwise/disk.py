@@ -246,6 +246,46 @@ def try_writing(folder: Path) -> None:
 # --- JSON and hashes --------------------------------------------------------------------------------------------------
 
 
+def leave_file(path: Path, data: bytes, force: bool, is_ours: Callable[[bytes], bool], kind: str) -> bool:
+    """Write a file whole, and say whether it was not there already, byte for byte. Nothing but a file of its kind is ever replaced.
+
+    Args:
+        path: where it goes.
+        data: what it holds.
+        force: whether another file of the kind is replaced.
+        is_ours: says of the bytes that stand there whether they are of the kind.
+        kind: in words, as in `.npy file`.
+
+    Raises:
+        OutputExists: a link, a folder, a file of another kind, or one of the kind without `force`.
+        Unwritable: it cannot be read or written.
+    """
+    there = check_leavable(path, is_ours, kind)
+    if there == data:
+        return False
+    if there is not None and not force:
+        raise OutputExists(f"{path} exists and holds something else; give --out another name, or replace it with --force")
+    whole_file(path, data)
+    return True
+
+
+def check_leavable(path: Path, is_ours: Callable[[bytes], bool], kind: str) -> bytes | None:
+    """Refuse a place whose file could not be replaced, before any work is done; give the bytes that stand there.
+
+    Raises:
+        As `leave_file`, but for a file of the kind.
+    """
+    if not os.path.lexists(path):
+        return None
+    if path.is_symlink():
+        raise OutputExists(f"{path} is a link, and what it leads to is never replaced; give --out another name")
+    with writing(path):
+        there = path.read_bytes() if path.is_file() else b""
+    if not is_ours(there):
+        raise OutputExists(f"{path} exists and is no {kind}, so it is never replaced; give --out another name")
+    return there
+
+
 def json_bytes(value: Any) -> bytes:
     """Write plain values as indented JSON, as all our records are."""
     return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()

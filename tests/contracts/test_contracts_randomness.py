@@ -205,6 +205,7 @@ PARTS: dict[str, Callable[[], Any]] = {
     "PriorShift": lambda: posthoc.PriorShift(COUNTS, COUNTS, 2.0).apply(_scores()),
     "estimate_prior": lambda: posthoc.estimate_prior(LOGITS.numpy(), COUNTS),
     "shift_logits": lambda: posthoc.shift_logits(LOGITS.numpy(), COUNTS, COUNTS, 2.0),
+    "MeanOfViews": lambda: posthoc.MeanOfViews().fit(_scores())[0].apply(replace(_scores(), views=_scores().logits[:, None])),
     "NearestMean": lambda: posthoc.NearestMean().fit(_scores())[0].apply(_scores()),
     "nearest_mean_logits": lambda: posthoc.nearest_mean_logits(_scores().features, _scores().class_means),
     "TauNorm": lambda: posthoc.TauNorm("val").fit(_scores())[0].apply(_scores()),

@@ -242,3 +242,12 @@ def test_what_cannot_be_corrected_is_refused_in_one_line(logits, counts, tau, er
     with pytest.raises(error, match=message) as caught:
         adjust(logits, counts, tau)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.limit
+def test_a_class_that_no_row_gives_any_probability_gets_none_of_the_estimated_prior():
+    """Zero is no evidence, however rare the class was in training."""
+    rows = np.array([[0.7, 0.3, 0.0], [0.2, 0.8, 0.0], [0.9, 0.1, 0.0]])
+    found, without = adjust(rows, [50, 10, 1], test_prior="estimated"), adjust(rows[:, :2], [50, 10], test_prior="estimated")
+    np.testing.assert_allclose(found.expected, (*without.expected, 0.0), atol=1e-9)
+    np.testing.assert_array_equal(found.answers, without.answers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -59,6 +60,29 @@ def test_a_run_cites_its_base_and_its_correction(digits):
     assert {"menon2021longtail", "cao2019ldam"} <= set(corrected.bibtex)
     shifted = tw.cite(tw.adjust_run(digits.runs["ce"][0], test_prior="uniform"))
     assert {"saerens2002adjusting", "guo2017calibration"} <= set(shifted.bibtex)
+
+
+def test_runs_of_several_sets_are_told_apart(digits, frozen):
+    one, other = digits.runs["ce"][0], frozen.runs["la"][0]
+    made = tw.cite(one, other)
+    assert made.paragraph.count("We trained ") == 2
+    assert made.paragraph.count("Each trained ") == 2
+    for run in (one, other):
+        assert f"{run.record['data']['splits']['train']:,} training images" in made.paragraph
+    assert "Holm" not in made.paragraph, "rows of two sets are not held against each other"
+    assert "Holm" in tw.cite(digits).paragraph
+
+
+def test_names_are_text_for_latex_and_for_bibtex(digits):
+    run = digits.runs["ce"][0]
+    other = replace(run, record={**run.record, "seed": 5, "data": {**run.record["data"], "name": "digits_of@my birds & co"}})
+    made = tw.cite(other)
+    assert r"on digits\_of\char64{}my birds \& co (" in made.paragraph
+    assert "@" not in made.paragraph
+    assert "scikit" not in str(made.bibtex), "another set is cited by whoever took it"
+    assert any("digits_of" in line for line in made.left)
+    third = replace(run, record={**run.record, "seed": 7})
+    assert "seeds 0 and 7" in tw.cite(run, third).paragraph
 
 
 def test_data_of_one_s_own_are_named(frozen, capsys):

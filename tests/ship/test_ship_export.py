@@ -96,6 +96,25 @@ def test_a_file_that_answers_otherwise_leaves_nothing(digits, tmp_path, monkeypa
     assert not (tmp_path / "m").exists()
 
 
+@pytest.mark.parametrize("wrong", ["far", "nan"])
+def test_neither_a_class_far_below_nor_nan_hides_a_wrong_answer(digits, tmp_path, monkeypatch, wrong):
+    """A class that is not expected lies 1,000 below, and is no measure of what may differ."""
+    (tmp_path / "farm.json").write_text(json.dumps({str(label): 0 if label == 3 else 1 for label in range(10)}))
+    run = tw.adjust_run(digits.runs["ce"][0], test_prior=str(tmp_path / "farm.json"), out=tmp_path / "r")
+    assert tw.export(run, tmp_path / "good", format="torch").record["checks"]["torch"]["largest_logit"] < 100
+    writers = sys.modules["tailwise.ship.export"].WRITERS
+    honest = writers["torch"]
+
+    def bad(model, shape, path):
+        answering = honest(model, shape, path)
+        kept = {"far": lambda made: made + np.eye(1, 10, 5, dtype=np.float32) * 0.5, "nan": lambda made: made * np.float32("nan")}[wrong]
+        return lambda inputs: kept(answering(inputs)) if len(inputs) == 4 else answering(inputs)
+
+    monkeypatch.setitem(writers, "torch", bad)
+    with pytest.raises(Stopped, match="stored"):
+        tw.export(run, tmp_path / "m", format="torch")
+
+
 def test_a_probe_that_is_not_the_run_s_is_found(digits, tmp_path):
     shutil.copytree(digits.runs["ce"][0].folder, tmp_path / "run")
     run = Run.load(tmp_path / "run")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -144,6 +145,39 @@ def test_a_name_in_two_folders_is_no_id(tmp_path):
 def test_one_word_without_the_other_is_refused(run, images, capsys, words, error):
     assert command(["predict", str(run.folder), str(images), *words]) == 2
     assert error in capsys.readouterr().err
+
+
+def test_names_of_several_words_are_one_class_where_a_row_names_one(images, frozen, tmp_path):
+    names = ("great tit", "robin", "song thrush")
+    run = frozen.runs["ce"][0]
+    named = replace(run, answers=replace(run.predictions, classes=names, class_ids=()))
+    ids = [f"{number}" for number in range(5)]
+    path = tmp_path / "sample.csv"
+    path.write_text("Id,Predicted\n" + "".join(f"{id_},{names[int(id_) % 2]}\n" for id_ in ids))
+    for stood in (False, True):
+        made = write_submission(named, [images], path, tmp_path / "o.csv")
+        assert (made.values, made.stood) == (1, stood)
+    rows = list(csv.reader((tmp_path / "o.csv").read_text().splitlines()))
+    assert [row[0] for row in rows[1:]] == ids
+    assert {row[1] for row in rows[1:]} <= set(names)
+
+
+def test_only_a_submission_is_ever_replaced(run, images, tmp_path, capsys, monkeypatch):
+    asked = tmp_path / "sample.csv"
+    found = sorted(path.name for path in images.rglob("*.png"))[:1]
+    asked.write_text(f"Id,Predicted\n{found[0]},0\n")
+    photo, link, table = tmp_path / "pic.jpg", tmp_path / "link.csv", tmp_path / "table.csv"
+    photo.write_bytes(b"a photograph")
+    link.symlink_to(photo)
+    table.write_text("name,age\nx,1\n")
+    with monkeypatch.context() as patched:
+        patched.setattr("tailwise.ship.submission.predict", lambda *given, **words: pytest.fail("found out before any image is answered"))
+        for out in (photo, link, table):
+            before = out.read_bytes()
+            words = ["predict", str(run.folder), str(images), "--submission", str(asked), "--out", str(out), "--force"]
+            assert command(words) == 2
+            assert "never replaced" in capsys.readouterr().err
+            assert out.read_bytes() == before
 
 
 def test_the_sample_is_never_overwritten(run, images, tmp_path, capsys):

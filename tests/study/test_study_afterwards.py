@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -78,8 +79,6 @@ def test_a_prior_is_estimated_on_the_images_without_their_labels(study):
 
 
 def _with_labels(predictions, labels):
-    from dataclasses import replace
-
     return replace(predictions, splits={**predictions.splits, "test": replace(predictions.split("test"), labels=labels)})
 
 
@@ -114,6 +113,35 @@ def test_a_shifted_run_predicts_under_its_prior(study, tmp_path):
         again, once = (tw.adjust_run(run, test_prior=word).record["correction"] for run in (out, ce))
         for name in ("left", "expected", "temperature"):
             np.testing.assert_allclose(again[name], once[name], rtol=1e-6, atol=1e-9)
+
+
+def test_a_run_is_not_replaced_by_its_own_correction(study, tmp_path):
+    shutil.copytree(study.runs["ce"][0].folder, tmp_path / "r")
+    with pytest.raises(OutputExists, match="would be corrected"):
+        tw.adjust_run(tmp_path / "r", posthoc="la", out=tmp_path / "r", force=True)
+    assert Run.load(tmp_path / "r").check_whole().record["method"] == "ce"
+
+
+def test_a_shifted_run_of_an_earlier_version_is_taken_back_by_its_own_part(study):
+    ce = study.runs["ce"][0]
+    made = tw.adjust_run(ce, test_prior="uniform")
+    old = replace(made, record={name: value for name, value in made.record.items() if name != "network_prior"})
+    ours, theirs = (tw.adjust_run(run, test_prior="reversed").record["correction"] for run in (old, ce))
+    for name in ("left", "expected", "temperature"):
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-6)
+
+
+@pytest.mark.parametrize("first", ["temperature", "la"])
+def test_what_a_run_ends_with_is_undone_before_another_prior_comes(study, tmp_path, first):
+    """In the stored answers and in the part that new images go through alike: an export holds the one against the other."""
+    ce = study.runs["ce"][0]
+    corrected = tw.adjust_run(ce, posthoc=first, out=tmp_path / "first")
+    made = tw.adjust_run(corrected, test_prior="reversed", out=tmp_path / "then")
+    direct = tw.adjust_run(ce, test_prior="reversed")
+    assert made.record["correction"]["temperature"] == pytest.approx(direct.record["correction"]["temperature"], rel=1e-5)
+    np.testing.assert_allclose(made.predictions.split("test").logits, direct.predictions.split("test").logits, rtol=1e-4, atol=1e-4)
+    check = tw.export(made, tmp_path / "m", format="torch").record["checks"]["torch"]
+    assert check["stored_gap"] < 1e-4 * max(check["largest_logit"], 1)
 
 
 def test_predict_estimates_on_the_images_that_it_is_given(study, tmp_path, capsys):

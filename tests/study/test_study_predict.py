@@ -124,6 +124,8 @@ def test_a_run_that_sees_mirror_images_too_does_so_with_new_images(studies, phot
     check = tw.export(run, tmp_path / "m", format="torch").record["checks"]["torch"]
     assert check["rows_stored"] == 4
     assert check["stored_gap"] < 1e-4 * max(check["largest_logit"], 1)
+    with pytest.raises(Clash, match="cannot be left under another prior"):
+        tw.adjust_run(run, test_prior="uniform")
     with pytest.raises(Clash, match="needs the logits of further views"):
         tw.adjust_run(studies["frozen"]["ce"], posthoc="views")
 

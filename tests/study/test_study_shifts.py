@@ -12,8 +12,8 @@ from tailwise.cli import run as command
 from tailwise.errors import Clash
 from tailwise.posthoc import estimate_prior
 from tailwise.store import Store
-from tailwise.study.measure import predictions_of
-from tailwise.study.shifts import distributions, shift_sheet
+from tailwise.study.measure import measure, predictions_of
+from tailwise.study.shifts import distributions, shift_sheets
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +60,9 @@ def test_backward_is_forward_for_the_classes_in_reverse():
 @pytest.mark.parametrize("name", ["forward 10", "backward 5"])
 def test_a_figure_is_that_of_a_set_in_which_images_occur_so_often(study, name):
     """Every image repeated in whole numbers, so that classes have nearly these shares."""
-    sheet = shift_sheet(study.measured(), study.runs)
-    for row, suffix in (("ce", ""), ("ce", ", known prior"), ("ce", ", estimated prior")):
+    for sheet in shift_sheets(study.measured(), study.runs):
         right = []
-        for run in study.runs[row]:
+        for run in study.runs["ce"]:
             even = predictions_of([run], "uniform").split("test")
             own = run.predictions.split("test")
             q = distributions(run.record["data"]["train_counts"])[name]
@@ -71,31 +70,40 @@ def test_a_figure_is_that_of_a_set_in_which_images_occur_so_often(study, name):
             times = np.round(100_000 * q / images).astype(int)[own.labels]
             logits = np.repeat(even.logits, times, axis=0).astype(float)
             labels = np.repeat(own.labels, times)
-            if suffix == "":
+            if sheet.name == "shift":
                 answers = np.repeat(own.logits, times, axis=0).argmax(1)
-            elif suffix == ", known prior":
+            elif sheet.name == "shift-known":
                 answers = (logits + np.log(q)).argmax(1)
             else:
                 answers = (logits + np.log(estimate_prior(logits, np.ones(10)).shares)).argmax(1)
             right.append((answers == labels).mean())
-        assert sheet.rows[row + suffix][name].mean == pytest.approx(np.mean(right), abs=2e-3)
+        assert sheet.rows["ce"][name].mean == pytest.approx(np.mean(right), abs=2e-3)
 
 
 @pytest.mark.limit
 def test_uniform_is_macro_accuracy_and_a_row_that_was_shifted_answers_as_the_one_beneath(study):
-    sheet = shift_sheet(study.measured(), study.runs)
+    plain, *moved = shift_sheets(study.measured(), study.runs)
     for row in study.summary().rows:
-        assert sheet.rows[row.name]["uniform"].mean == pytest.approx(row.cells["macro"].mean, abs=1e-12)
-    for kind in ("known prior", "estimated prior"):
+        assert plain.rows[row.name]["uniform"].mean == pytest.approx(row.cells["macro"].mean, abs=1e-12)
+    for sheet in moved:
         for column in sheet.columns:
-            assert sheet.rows[f"la, {kind}"][column].mean == pytest.approx(sheet.rows[f"ce, {kind}"][column].mean, abs=2e-3)
-    assert "ncm, known prior" not in sheet.rows
-    assert sheet.said == ("ncm: as it is alone; its scores are no log probabilities under a known class prior",)
+            assert sheet.rows["la"][column].mean == pytest.approx(sheet.rows["ce"][column].mean, abs=2e-3)
+        assert "ncm" not in sheet.rows
+        assert sheet.said == ("ncm: not here; its scores are no log probabilities under a known class prior",)
+
+
+def test_a_row_that_is_called_like_a_way_of_answering_is_a_row_of_its_own(study):
+    ce = study.runs["ce"][0]
+    runs = {run.record["method"]: [run] for run in (ce, tw.adjust_run(ce, test_prior="estimated"))}
+    assert list(runs) == ["ce", "ce, estimated prior"]
+    for sheet in shift_sheets(measure(runs), runs):
+        assert list(sheet.rows) == list(runs)
+    assert shift_sheets([], {}) == ()
 
 
 def test_knowing_the_prior_helps_where_it_is_far(study):
-    rows = shift_sheet(study.measured(), study.runs).rows
-    assert rows["ce, known prior"]["backward 50"].mean > rows["ce"]["backward 50"].mean + 0.05
+    plain, known, _ = shift_sheets(study.measured(), study.runs)
+    assert known.rows["ce"]["backward 50"].mean > plain.rows["ce"]["backward 50"].mean + 0.05
 
 
 def test_the_command_writes_table_and_figure(study, tmp_path, capsys):
@@ -104,8 +112,8 @@ def test_the_command_writes_table_and_figure(study, tmp_path, capsys):
     assert "backward 50" in capsys.readouterr().out
     assert (out / "figures/shift.svg").is_file()
     assert 'data-figure="shift"' in (out / "index.html").read_text(encoding="utf-8")
-    (sheet,) = json.loads((out / "report.json").read_text())["summary"]["sheets"]
-    assert sheet["name"] == "shift"
+    sheets = json.loads((out / "report.json").read_text())["summary"]["sheets"]
+    assert [sheet["name"] for sheet in sheets] == ["shift", "shift-known", "shift-estimated"]
 
 
 def test_relative_accuracy_relates_to_the_balanced_twin(study, balanced, tmp_path, capsys):
@@ -117,6 +125,22 @@ def test_relative_accuracy_relates_to_the_balanced_twin(study, balanced, tmp_pat
     assert sheet.rows["ncm"]["A_u"].mean == twin["ce"]
     assert command(["report", str(study.folder), "--twin", str(balanced.folder)]) == 0
     assert "Relative accuracy A_t / A_u" in capsys.readouterr().out
+
+
+def test_corrections_are_put_on_the_twins_too_and_a_part_that_lacks_is_said(study, balanced):
+    (sheet,) = tw.report(study.runs["ce"][0].folder, posthoc=["tau-norm"], twins=[balanced.runs["ce"][0].folder]).sheets
+    assert {"A_t", "A_v", "A_b"} <= set(sheet.rows["tau-norm"])
+    (sheet,) = tw.report(study.folder, twins=[balanced.folder]).sheets
+    assert "ncm: without A_b, so A_u may be too low" in sheet.said
+    assert not any(line.startswith("la:") for line in sheet.said)
+
+
+def test_words_that_would_mix_two_priors_are_refused(study, capsys):
+    assert command(["report", str(study.folder), "--shift", "--test-prior", "reversed"]) == 2
+    assert "leave one out" in capsys.readouterr().err
+    ncm = str(study.runs["ncm"][0].folder)
+    assert command(["report", ncm, ncm.replace("seed0", "seed1"), "--test-prior", "uniform"]) == 2
+    assert "ncm: its scores are no log probabilities" in capsys.readouterr().err
 
 
 def test_twins_on_other_images_are_refused(study, tmp_path):

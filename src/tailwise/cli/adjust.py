@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tailwise.errors import BadData, BadValue, Clash, OutputExists
+from tailwise.errors import BadData, BadValue, Clash
 from tailwise.study.words import check_test_prior
 
 if TYPE_CHECKING:
@@ -143,25 +142,11 @@ def _write(out: Path, logits: np.ndarray, force: bool) -> bool:
 
     import numpy as np
 
-    from tailwise.disk import whole_file, writing
+    from tailwise.disk import leave_file
 
     data = io.BytesIO()
     np.save(data, logits, allow_pickle=False)
-    if not os.path.lexists(out):
-        whole_file(out, data.getvalue())
-        return True
-    if out.is_symlink():
-        raise OutputExists(f"{out} is a link, and what it leads to is never replaced; give --out another name")
-    with writing(out):
-        there = out.read_bytes() if out.is_file() else b""
-    if there == data.getvalue():
-        return False
-    if not there.startswith(MAGIC):
-        raise OutputExists(f"{out} exists and is no .npy file, so it is never replaced; give --out another name")
-    if not force:
-        raise OutputExists(f"{out} exists and holds something else; give --out another name, or replace it with --force")
-    whole_file(out, data.getvalue())
-    return True
+    return leave_file(out, data.getvalue(), force, lambda there: there.startswith(MAGIC), ".npy file")
 
 
 def _print(adjusted: Adjusted, test_prior: str, out: Path, is_new: bool) -> None:

@@ -29,14 +29,14 @@ from tailwise.evaluation.metrics import (
 from tailwise.evaluation.pooled import UNPAIRED, Pooled, PooledGroups, Separate, as_separate_samples, from_counts
 from tailwise.evaluation.predictions import Predictions, SplitPredictions
 from tailwise.evaluation.proportions import jeffreys, two_proportions, wilson
-from tailwise.evaluation.sheets import PRIOR_ANSWERS, Sheet, level_sheet, relative_sheet
+from tailwise.evaluation.sheets import SHIFTS, Sheet, level_sheet, relative_sheet
 from tailwise.evaluation.summary import GroupSize, Measured, Setting, Summary, SummaryRow, choose_baseline, summarise
 
 __all__ = [
     "ALPHA",
     "CLAIMS",
     "LEAST_SEEDS",
-    "PRIOR_ANSWERS",
+    "SHIFTS",
     "UNPAIRED",
     "Answers",
     "Cell",

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from tailwise.evaluation.summary import Measured
 
 
-PRIOR_ANSWERS = {"as it is": "", "known prior": ", known prior", "estimated prior": ", estimated prior"}
-"""How a row answers in a sheet of shifts -> what stands behind its name: as it is; moved to the class distribution at test; to the one that
+SHIFTS = {"as it is": "shift", "known prior": "shift-known", "estimated prior": "shift-estimated"}
+"""How rows answer under other class distributions at test -> the sheet of it: as they are; moved to the distribution; moved to the one that
 is read off the images without their labels."""
 
 
@@ -28,7 +28,7 @@ class Sheet:
     """A table of cells.
 
     Attributes:
-        name: of the sheet, one word: `levels`, `shift`, `relative`.
+        name: of the sheet, one word: `levels`, `experts`, `shift`, `shift-known`, `shift-estimated`, `relative`.
         title: heading of its first column.
         columns: in their order.
         rows: row's name -> column -> cell; a column that a row lacks stays empty.
@@ -144,11 +144,14 @@ def relative_sheet(rows: Mapping[str, Cell], plain: Cell | None, twins: Mapping[
     Source: Zhang et al., "Deep long-tailed learning: a survey", TPAMI 2023, section 4.1.
     """
     made: dict[str, dict[str, Cell]] = {}
+    said = []
     for name, reached in rows.items():
         found = {"A_t": reached, **({"A_v": plain} if plain else {}), **({"A_b": twins[name]} if name in twins else {})}
         upper = max((cell for column, cell in found.items() if column != "A_t" and cell.mean is not None), key=_mean, default=None)
         if upper is not None and upper.mean and reached.mean is not None:
             found |= {"A_u": upper, "relative": _ratio(reached, upper)}
+        lacking = [part for part in ("A_v", "A_b") if part not in found]
+        said += [f"{name}: without {' and '.join(lacking)}, so A_u may be too low"] if lacking else []
         made[name] = found
     caption = (
         f"Relative accuracy A_t / A_u on {split}: how much is reached of what balanced training data of the same size would have given. "
@@ -156,7 +159,7 @@ def relative_sheet(rows: Mapping[str, Cell], plain: Cell | None, twins: Mapping[
         "method that lifts A_u as well is a better network or augmentation, not a better answer to imbalance. The interval of the ratio "
         "takes its parts for independent, which errs to the safe side. Never to be mixed with accuracies."
     )
-    return Sheet("relative", "method", ("A_t", "A_v", "A_b", "A_u", "relative"), made, caption)
+    return Sheet("relative", "method", ("A_t", "A_v", "A_b", "A_u", "relative"), made, caption, tuple(said))
 
 
 def _mean(cell: Cell) -> float:
@@ -168,15 +171,15 @@ def _ratio(reached: Cell, upper: Cell) -> Cell:
     assert reached.mean is not None
     assert upper.mean
     ratio = reached.mean / upper.mean
+    of_method = reached.method is not None and upper.method is not None
+    intervals = [cell.method if of_method else cell.networks for cell in (reached, upper)]
     halves = [
-        max(cell.mean - cell.interval.low, cell.interval.high - cell.mean) / cell.mean if cell.interval and cell.mean else None
-        for cell in (reached, upper)
+        max(cell.mean - interval.low, interval.high - cell.mean) / cell.mean if interval and cell.mean else None
+        for cell, interval in zip((reached, upper), intervals, strict=True)
     ]
+    seeds = min(reached.seeds, upper.seeds)
     if None in halves:
-        return Cell(ratio, None, None, None, min(reached.seeds, upper.seeds), reached.images)
+        return Cell(ratio, None, None, None, seeds, reached.images)
     half = ratio * float(np.sqrt(sum(part**2 for part in halves if part is not None)))
     interval = Interval(max(ratio - half, 0.0), ratio + half, LEVEL)
-    of_method = reached.method is not None and upper.method is not None
-    return Cell(
-        ratio, None, None if of_method else interval, interval if of_method else None, min(reached.seeds, upper.seeds), reached.images
-    )
+    return Cell(ratio, None, None if of_method else interval, interval if of_method else None, seeds, reached.images)

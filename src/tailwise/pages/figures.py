@@ -11,7 +11,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from tailwise.evaluation import PRIOR_ANSWERS
+from tailwise.evaluation import SHIFTS
 from tailwise.pages.content import Content, smoothed
 
 MOST_DOTS = 15_000
@@ -283,28 +283,27 @@ def forest(content: Content) -> alt.TopLevelMixin | None:
 
 def shift(content: Content) -> alt.TopLevelMixin | None:
     """Draw what each row reaches under other class distributions at test, by how it answers."""
-    sheet = next((sheet for sheet in content.summary.sheets if sheet.name == "shift"), None)
-    if sheet is None:
+    sheets = {sheet.name: sheet for sheet in content.summary.sheets}
+    if "shift" not in sheets:
         return None
     data = [
-        {"row": name.removesuffix(suffix), "answers": kind, "at test": column, "accuracy": cell.mean, "low": low, "high": high}
-        for kind, suffix in PRIOR_ANSWERS.items()
-        for name, cells in sheet.rows.items()
-        if name.endswith(suffix) and name.removesuffix(suffix) in content.rows
+        {"row": name, "answers": kind, "at test": column, "accuracy": cell.mean, "low": low, "high": high}
+        for kind, of in SHIFTS.items()
+        for name, cells in sheets[of].rows.items()
         for column, cell in cells.items()
         if cell.mean is not None
         for low, high in [(cell.interval.low, cell.interval.high) if cell.interval else (cell.mean, cell.mean)]
     ]
     picked = _picked()
     base = alt.Chart(_data(data)).encode(
-        x=alt.X("at test:N", sort=list(sheet.columns), title="classes at test", axis=alt.Axis(labelAngle=-60)),
+        x=alt.X("at test:N", sort=list(sheets["shift"].columns), title="classes at test", axis=alt.Axis(labelAngle=-60)),
         y=_percent(alt.Y, "accuracy:Q", "accuracy", zero=False),
         opacity=alt.condition(picked, alt.value(0.9), alt.value(0.06)),
         **_row_colour(content),
     )
     tooltip = _tips("row", "answers", "at test", accuracy=".2%", low=".2%", high=".2%")
     drawn = base.mark_line(strokeWidth=1.5) + base.mark_circle(size=36).encode(tooltip=tooltip).add_params(picked)
-    return _side_by_side(drawn, "answers", list(PRIOR_ANSWERS), 260)
+    return _side_by_side(drawn, "answers", list(SHIFTS), 260)
 
 
 def reliability(content: Content) -> alt.TopLevelMixin | None:

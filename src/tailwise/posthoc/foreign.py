@@ -13,7 +13,7 @@ from tailwise.counts import ESTIMATED
 from tailwise.errors import BadData, BadValue
 from tailwise.groups import Groups, make_groups
 from tailwise.posthoc.estimated_prior import estimate_prior
-from tailwise.posthoc.prior_shift import expected_prior, shift_logits, shortened
+from tailwise.posthoc.prior_shift import UNEXPECTED, expected_prior, shift_logits, shortened
 from tailwise.posthoc.temperature import NO_VAL, FittedTemperature, fit_temperature
 
 SCHEMA = "tailwise.adjustment/1"
@@ -162,7 +162,7 @@ def adjust(
     took_log = _are_probabilities(given)
     fitted = _fitted(val_logits, val_labels, counts, took_log)
     if isinstance(test_prior, str) and test_prior == ESTIMATED:
-        seen = _logarithm(given, 0.0) if took_log else given
+        seen = _logarithm(given, fitted.temperature * UNEXPECTED) if took_log else given  # 0 is 0: no evidence for any class
         expected = estimate_prior(seen, counts, fitted.temperature).shares
     else:
         expected = expected_prior(test_prior, counts)

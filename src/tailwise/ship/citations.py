@@ -13,6 +13,8 @@ from typing import Any
 from tailwise.errors import BadData, TailwiseError
 from tailwise.method import Card
 from tailwise.registry import parse_row
+from tailwise.specification import key_of
+from tailwise.study.measure import set_of
 from tailwise.study.runs import Run
 from tailwise.version import __version__
 
@@ -25,7 +27,13 @@ SOFTWARE = f"""@software{{tailwise,
 NETWORKS = {"resnet": "he2016resnet", "efficientnet": "tan2019efficientnet", "mobilenetv2": "sandler2018mobilenetv2"}
 """How a network's name begins -> its reference; all others are cited through the library that they come from."""
 
-DATA = {"digits": "pedregosa2011sklearn", "cifar": "krizhevsky2009cifar"}
+DATA = {r"digits": "pedregosa2011sklearn", r"cifar-?100?(-lt)?": "krizhevsky2009cifar"}
+"""What a data set is called, as a pattern -> its reference; all others are for the author to cite."""
+
+SIGNS = {sign: f"\\{sign}" for sign in "_%#&${}"} | {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "@": r"\char64{}",
+}  # fmt: skip
+"""What means something in LaTeX -> how it is written."""
 
 PAPERS = {"ema": "polyak1992averaging", "best": "prechelt1998early"}
 """Modifiers whose papers are older than preprints."""
@@ -54,7 +62,7 @@ def cite(runs: Sequence[Run]) -> Citation:
     """Give the references of everything that runs used: methods and their bases, modifiers, network, corrections, data, statistics.
 
     Args:
-        runs: one or more, of one set.
+        runs: one or more. Those of one set, network and recipe are told together, and others in sentences of their own.
 
     Raises:
         BadData: no run is given.
@@ -69,23 +77,33 @@ def cite(runs: Sequence[Run]) -> Citation:
         entries.setdefault(of, library[of])
         return rf"\cite{{{of}}}"
 
-    methods = []
+    methods = {}
     for text, cards in rows.items():
         keys = list(dict.fromkeys(_key(name, card, library, entries) for name, card in cards if card.arxiv or name in PAPERS))
-        source = rf"~\cite{{{','.join(keys)}}}" if keys else ""
-        methods.append(_title(text) + source)
-    first = runs[0].record
-    sentences = [
-        f"We trained {_and(methods)} on {first['data']['name']}{_data(first, key)}.",
-        _training(runs, key),
-        *_corrections(runs, key),
-        _measured(runs, key),
-        f"All of it ran in tailwise {first['version']}~\\cite{{tailwise}}, on PyTorch~{key('paszke2019pytorch')}.",
-    ]
+        methods[text] = _title(text) + (rf"~\cite{{{','.join(keys)}}}" if keys else "")
+    told = _told_together(runs)
+    sentences = []
+    for group in told:
+        first, names = group[0].record, dict.fromkeys(run.record["method"] for run in group)
+        trained = _and([methods[name] for name in names])
+        sentences += [f"We trained {trained} on {_escaped(first['data']['name'])}{_data(first, key)}.", _training(group, key)]
+    versions = _and(sorted({run.record["version"] for run in runs}))
+    sentences += [*_corrections(runs, key), _measured(told, key)]
+    sentences.append(f"All of it ran in tailwise {versions}~\\cite{{tailwise}}, on PyTorch~{key('paszke2019pytorch')}.")
     left = [f"% {text} is a method of its own file: cite its paper too." for text, cards in rows.items() if not cards]
-    if not any(first["data"]["name"].startswith(name) for name in DATA):
-        left.append(f"% Cite the source of the data set {first['data']['name']!r} too.")
+    sets = dict.fromkeys(run.record["data"]["name"] for run in runs)
+    left += [f"% Cite the source of the data set {name!r} too." for name in sets if _source(name) is None]
     return Citation({"tailwise": SOFTWARE, **entries}, " ".join(filter(None, sentences)), tuple(left))
+
+
+def _told_together(runs: Sequence[Run]) -> list[list[Run]]:
+    """Put runs together of which one sentence is true: of one set, one network and one recipe."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        record = run.record
+        network = record["extractor"]["network"] if record["extractor"] else record["network"]["backbone"]
+        groups.setdefault(key_of(set_of(run), network, record["recipe"], record["chosen"]), []).append(run)
+    return list(groups.values())
 
 
 @functools.cache
@@ -128,16 +146,26 @@ def _key(name: str, card: Card, library: dict[str, str], entries: dict[str, str]
 
 
 def _title(text: str) -> str:
-    return r"\texttt{" + re.sub(r"([_%#&$])", r"\\\1", text) + "}"
+    return rf"\texttt{{{_escaped(text)}}}"
+
+
+def _escaped(text: str) -> str:
+    """Write text so that LaTeX prints it, and BibTeX, which begins an entry at every @, passes it by."""
+    return "".join(SIGNS.get(sign, sign) for sign in text)
 
 
 def _and(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
+def _source(data: str) -> str | None:
+    return next((of for pattern, of in DATA.items() if re.fullmatch(pattern, data, re.IGNORECASE)), None)
+
+
 def _data(record: Any, key: Any) -> str:
     data = record["data"]
-    source = next((f"~{key(of)}" for name, of in DATA.items() if data["name"].startswith(name)), "")
+    known = _source(data["name"])
+    source = "" if known is None else f"~{key(known)}"
     splits = data["splits"]
     rest = "".join(f", {splits[name]:,} for {what}" for name, what in (("val", "validation"), ("test", "test")) if name in splits)
     ratio = f", imbalance ratio {data['imbalance_ratio']:.0f}" if data["imbalance_ratio"] else ""
@@ -147,15 +175,15 @@ def _data(record: Any, key: Any) -> str:
 def _training(runs: Sequence[Run], key: Any) -> str:
     record = runs[0].record
     network, recipe, extractor = record["network"], record["recipe"], record["extractor"]
-    name = extractor["network"] if extractor else network["backbone"]
-    plain = name.partition("@")[0]
+    name = plain = (extractor["network"] if extractor else network["backbone"]).partition("@")[0]
     known = next((of for begin, of in NETWORKS.items() if plain.startswith(begin)), "wightman2019timm")
     source = "" if plain == "features" else f"~{key(known)}"
     what = f"a head on frozen features of {_title(name)}{source}" if extractor else f"{_title(name)}{source}"
     optimiser = recipe["optimiser"]
     seeds = sorted({run.record["seed"] for run in runs})
     chosen = "the last epoch counts" if not record["chosen"] else record["chosen"].replace("%", r"\%")
-    seeded = f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
+    in_a_row = len(seeds) > 2 and seeds[-1] - seeds[0] == len(seeds) - 1
+    seeded = f"seeds {seeds[0]} to {seeds[-1]}" if in_a_row else f"seed{'s' if len(seeds) > 1 else ''} {_and([str(s) for s in seeds])}"
     how = f"{recipe['epochs']} epochs by {optimiser['part']} at a rate of {optimiser['rate']:g} in batches of {recipe['batch_size']}"
     return f"Each trained {what} for {how} (recipe {_title(recipe['name'])}; {seeded}; {chosen})."
 
@@ -171,10 +199,11 @@ def _corrections(runs: Sequence[Run], key: Any) -> Iterator[str]:
         yield f"Answers were moved to the class prior at test~{key('saerens2002adjusting')}."
 
 
-def _measured(runs: Sequence[Run], key: Any) -> str:
-    if not any(run.is_measured for run in runs):
+def _measured(told: Sequence[Sequence[Run]], key: Any) -> str:
+    if not any(run.is_measured for runs in told for run in runs):
         return ""
-    held = f", differences by Holm's procedure~{key('holm1979simple')}" if len({run.record["method"] for run in runs}) > 1 else ""
+    has_rows = any(len({run.record["method"] for run in runs}) > 1 for runs in told)
+    held = f", differences by Holm's procedure~{key('holm1979simple')}" if has_rows else ""
     return (
         "Accuracies are means over classes with 95\\,\\% intervals from the variances of a crossed, class-stratified bootstrap of images"
         f" and seeds~{key('owen2012bootstrapping')}{held}."

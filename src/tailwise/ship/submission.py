@@ -6,17 +6,20 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tailwise.data.listing import first_five
-from tailwise.disk import whole_file
-from tailwise.errors import BadData, BadValue, OutputExists
+from tailwise.disk import check_leavable, leave_file
+from tailwise.errors import BadData, BadValue
 from tailwise.evaluation import Predictions
 from tailwise.study.predict import Answer, find_images, predict
 from tailwise.study.runs import Run
+
+KIND = "submission under the sample's header"
+"""What alone a submission replaces."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def write_submission(
         sample: CSV with a header of two columns, such as `Id,Predicted`, and a row an image.
         out: where the submission goes.
         values: classes a row; None for as many as in the sample.
-        force: replace another CSV file that stands there.
+        force: replace another submission that stands there; no other file is ever replaced.
         asking: of `predict`: `method`, `device`, `progress`, `test_prior`.
 
     Raises:
@@ -93,10 +96,12 @@ def write_submission(
         BadValue: more classes a row than there are.
         OutputExists: `out` holds something else.
     """
-    asked = read_sample(sample)
+    predictions = run.predictions
+    asked = read_sample(sample, predictions.class_ids or predictions.classes)
     if out.exists() and out.samefile(sample):
         raise BadValue(f"--out {out} is the sample; give another name")
-    predictions, count = run.predictions, values or asked.values
+    check_leavable(out, lambda there: _is_for(there, asked), KIND)
+    count = asked.values if values is None else values
     if count > len(predictions.classes):
         raise BadValue(f"{sample} has {count} classes a row, and the run knows {len(predictions.classes)}; give --top with fewer")
     names = _class_ids(predictions, count)
@@ -110,15 +115,19 @@ def write_submission(
     return Submission(out, len(rows), count, len(firsts), (name, times / len(rows)), left_out, stood)
 
 
-def read_sample(path: Path) -> Sample:
+def read_sample(path: Path, classes: Collection[str] = ()) -> Sample:
     """Read a sample submission.
+
+    Args:
+        path: of the file.
+        classes: what classes are called, where that is known: a row that holds one such name holds one class, however many words it has.
 
     Raises:
         BadData: no such file, not two named columns, no row, an id twice, or rows with different numbers of classes.
     """
     expected = "expected a CSV with a header of two columns, such as Id,Predicted, and a row an image"
     try:
-        table = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
+        table = _table(path)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadData(f"{path} cannot be read ({error}); {expected}") from None
     if not table or len(table[0]) != 2 or not all(word.strip() for word in table[0]):
@@ -131,7 +140,7 @@ def read_sample(path: Path) -> Sample:
     twice = next((id_ for id_, times in Counter(ids).items() if times > 1), None)
     if twice is not None:
         raise BadData(f"{path}: id {twice!r} is there twice; every image is asked for once")
-    counts = {len(row[1].split()) for row in rows}
+    counts = {1 if row[1] in classes else len(row[1].split()) for row in rows}
     if not rows or (len(counts) > 1):
         raise BadData(f"{path}: {'there is no row' if not rows else f'rows have {min(counts)} to {max(counts)} classes'}; {expected}")
     return Sample(path, (table[0][0], table[0][1]), tuple(ids), max(counts.pop(), 1))
@@ -200,15 +209,22 @@ def _rows(asked: Sample, answers: Sequence[Answer], names: dict[str, str]) -> It
 
 def _write(out: Path, asked: Sample, rows: Sequence[tuple[str, str]], force: bool) -> bool:
     """Write the file and read it back; say whether it stood already."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([asked.header, *rows])
-    data = text.getvalue().encode()
-    if out.is_dir() or (out.exists() and out.read_bytes() != data and not force):
-        raise OutputExists(f"{out} exists and holds something else; give --out another name, or replace it with --force")
-    if out.exists() and out.read_bytes() == data:
-        return True
-    whole_file(out, data)
-    back = read_sample(out)
-    if (back.header, back.ids) != (asked.header, asked.ids):
+    is_new = leave_file(out, _csv([asked.header, *rows]), force, lambda there: _is_for(there, asked), KIND)
+    if _table(out) != [list(row) for row in (asked.header, *rows)]:
         raise BadData(f"{out} does not read back as it was written; write it to another disk")
-    return False
+    return not is_new
+
+
+def _csv(rows: Iterable[tuple[str, str]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
+def _table(path: Path) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
+
+
+def _is_for(there: bytes, asked: Sample) -> bool:
+    """Say whether bytes are a submission under the sample's header."""
+    return there.startswith(_csv([asked.header]))

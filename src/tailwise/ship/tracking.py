@@ -7,8 +7,10 @@ import importlib.util
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
+from tailwise.disk import whole_folder
 from tailwise.errors import BadValue
 from tailwise.study.runs import Run
 
@@ -79,11 +81,15 @@ def _to_tensorboard(run: Run) -> None:
     place = run.folder / "tensorboard"
     if place.exists():  # a second file of events would show everything twice
         return
-    with SummaryWriter(str(place)) as writer:
-        writer.add_text("settings", f"```\n{json.dumps(settings(run), indent=1)}\n```")
-        for step, figures in scalars(run):
-            for name, value in figures.items():
-                writer.add_scalar(name, value, step)
+
+    def fill(pending: Path) -> None:
+        with SummaryWriter(str(pending)) as writer:
+            writer.add_text("settings", f"```\n{json.dumps(settings(run), indent=1)}\n```")
+            for step, figures in scalars(run):
+                for name, value in figures.items():
+                    writer.add_scalar(name, value, step)
+
+    whole_folder(place, fill)
 
 
 def _to_client(run: Run, to: str) -> None:

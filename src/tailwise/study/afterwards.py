@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tailwise.disk import json_bytes, replace_folder, whole_folder
-from tailwise.errors import BadData, BadValue, Clash, UnknownName
+from tailwise.disk import hash_file, json_bytes, replace_folder, whole_folder
+from tailwise.errors import BadData, BadValue, Clash, OutputExists, UnknownName
 from tailwise.evaluation import Predictions
 from tailwise.posthoc import MeanOfViews, PostHoc, PriorShift, Temperature
 from tailwise.records import plain, with_seal
@@ -79,8 +79,11 @@ def shifted(run: Run, test_prior: str, split: str = "test") -> Run:
         split: on whose images `estimated` estimates it.
 
     Raises:
-        As `find_shift`.
+        Clash: a run whose answers are a mean of views; and as `find_shift`.
     """
+    if (run.record["correction"] or {}).get("part") == MeanOfViews.__name__:
+        name = run.record["method"]
+        raise Clash(f"{name}: answers of several views cannot be left under another prior as a run; give --test-prior to report or predict")
     answers, shift = under_prior(run.predictions, run.record, test_prior, split)
     if shift.left is None or shift.expected is None:
         raise AssertionError("a shift to a prior knows both priors")
@@ -124,10 +127,14 @@ def leave(run: Run, folder: Path, force: bool = False) -> Run:
     record, source = run.record, run.folder
     if (found := whole_run(folder, record["key"], force)) is not None:
         return found
+    if folder.exists() and folder.samefile(source):
+        raise OutputExists(f"{folder} is the run that would be corrected; give --out another folder")
     Run.load(source).check_whole()
     files = {name: source / name for name in record["files"]}
     if (extractor := record["extractor"]) is not None:  # a study has it once, a run of its own beside itself
         files[EXTRACTOR] = source / extractor["file"]
+        if hash_file(files[EXTRACTOR]) != extractor["sha256"]:
+            raise BadData(f"{files[EXTRACTOR]} is not what was written; run the same `tailwise compare` again, which writes it anew")
         hashes = {**record["files"], EXTRACTOR: extractor["sha256"]}
         record = {**record, "extractor": {**extractor, "file": EXTRACTOR}, "files": hashes}
 

@@ -50,8 +50,13 @@ def tabulate(measured: Sequence[Measured], runs: Mapping[str, Sequence[Run]], ag
         measured: rows, as `measure` gives them.
         runs: row's text -> its runs.
         against: the row that the others are held against; None for `ce`, or the first.
+
+    Raises:
+        Clash: no row could be measured; why the first could not.
     """
     made = {row.name: runs[row.name] for row in measured if row.evaluations}
+    if measured and not made:
+        raise Clash(f"{measured[0].name}: {measured[0].note}")
     differs = differences(made, choose_baseline(list(made), against)) if made else {}
     rows = [replace(row, effort=_effort(runs[row.name]), differs=differs.get(row.name, ())) for row in measured]
     pooled = describe_folds([run for found in made.values() for run in found])

@@ -114,7 +114,7 @@ def predict(
     for start in range(0, len(found), BATCH):
         files = found[start : start + BATCH]
         scored = model.scored(files)
-        if isinstance(test_prior, str) and test_prior == ESTIMATED:
+        if model.scoring.test_prior == ESTIMATED:
             kept.append(scored)
         else:
             said += model.answers(files, scored, top)

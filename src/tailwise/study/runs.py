@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -400,8 +400,14 @@ def _of_classes(setup: Setup) -> dict[str, Any]:
     """Give what the data say of their classes beside the names: the levels of a hierarchy, and their source's ids."""
     table = setup.manifest.class_table
     columns = {} if table is None else table.to_dict(as_series=False)
-    levels = {name: tuple(columns[name]) for name in LEVELS if name in columns and len(set(columns[name])) < len(columns[name])}
-    return {"levels": levels, "class_ids": tuple(columns.get("class_id", ()))}
+    levels = {name: tuple(columns[name]) for name in LEVELS if name in columns and _is_level(columns[name])}
+    ids = tuple(columns.get("class_id", ()))
+    return {"levels": levels, "class_ids": () if None in ids else ids}
+
+
+def _is_level(members: Sequence[str | None]) -> bool:
+    """Say whether a column puts classes together: some are known, and not each by a member of its own."""
+    return any(member is not None for member in members) and len(set(members)) < len(members)
 
 
 def extractor_file(setup: Setup) -> dict[str, bytes]:

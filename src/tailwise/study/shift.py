@@ -24,8 +24,8 @@ SAME = 0.01
 ENOUGH = 10
 """Images for each class below which an estimated prior is called rough."""
 
-SHIFTS = ("LogitAdjustment", "PriorShift")
-"""Parts that add to the network's logits what is undone before another prior is put in."""
+UNDONE = ("LogitAdjustment", "PriorShift", "Temperature")
+"""Parts that only shift or scale the network's logits, which are taken as they were before another prior is put in."""
 
 PRIOR_NAMES = {
     "train": "the training prior",
@@ -193,10 +193,14 @@ def _prior_left(record: Mapping[str, Any], classes: int) -> np.ndarray:
 def _undone(left: np.ndarray, predictions: Predictions, record: Mapping[str, Any]) -> tuple[np.ndarray, bool]:
     """Give the prior in the network's own logits where the run has shifted them, and whether it has."""
     correction = record.get("correction") or {}
-    if correction.get("part") not in SHIFTS or any(part.network_logits is None for part in predictions.splits.values()):
+    if correction.get("part") not in UNDONE or any(part.network_logits is None for part in predictions.splits.values()):
         return left, False
     if record.get("network_prior"):
         return prior_shares(record["network_prior"], "network_prior of run.json"), True
+    if correction["part"] == "PriorShift":
+        return prior_shares(correction["left"], "correction.left of run.json"), True
+    if correction["part"] == "Temperature":
+        return left, True
     gained = adjust_logits(np.zeros(len(left)), correction["counts"], correction["tau"])
     return prior_shares(left * np.exp(-gained), "prior_left of run.json"), True
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tailwise.errors import Clash
-from tailwise.evaluation import PRIOR_ANSWERS, Cell, Measured, Predictions, Sheet, cell_of, of_answers
+from tailwise.evaluation import SHIFTS, Cell, Evaluation, Measured, Predictions, Sheet, cell_of, of_answers
 from tailwise.posthoc import estimate_prior
 from tailwise.study.measure import by_seed, predictions_of
 from tailwise.study.runs import Run
@@ -43,7 +43,7 @@ def distributions(counts: Sequence[int]) -> dict[str, Floats]:
     return {name: shares / shares.sum() for name, shares in made.items()}
 
 
-def shift_sheet(measured: Sequence[Measured], runs: Mapping[str, Sequence[Run]]) -> Sheet:
+def shift_sheets(measured: Sequence[Measured], runs: Mapping[str, Sequence[Run]]) -> tuple[Sheet, ...]:
     """Measure rows of runs under each of `distributions`, answering as they are, with the prior known, and with it estimated.
 
     The images are those of the split: each counts as often as the distribution says of its class, so that a figure is a weighted mean over
@@ -52,34 +52,51 @@ def shift_sheet(measured: Sequence[Measured], runs: Mapping[str, Sequence[Run]])
     Args:
         measured: rows, as `measure` gives them; those without evaluations are left out.
         runs: row's text -> its runs.
+
+    Returns:
+        A sheet for each way of answering; none where nothing is measured. A row that cannot answer in a way is not in its sheet, which says
+        why.
     """
     made = [row for row in measured if row.evaluations]
+    if not made:
+        return ()
     first = made[0].evaluations[0]
     shares = distributions([found.train_images for found in first.per_class])
-    rows: dict[str, dict[str, Cell]] = {}
+    rows: dict[str, dict[str, dict[str, Cell]]] = {kind: {} for kind in SHIFTS}
     said = []
     for row in made:
         answers = [evaluation.answers for evaluation in row.evaluations]
         plain = of_answers(np.stack([one.correct for one in answers]), answers[0].labels, answers[0].classes)
-        rows[row.name] = {name: cell_of(plain.estimate(q), len(answers), first.images) for name, q in shares.items()}
+        rows["as it is"][row.name] = {name: cell_of(plain.estimate(q), len(answers), first.images) for name, q in shares.items()}
         try:
             even = [predictions_of(group, "uniform", first.split) for group in by_seed(runs[row.name])]
         except Clash as reason:
-            said.append(f"{row.name}: as it is alone; {str(reason).removeprefix(f'{row.name}: ').partition(',')[0]}")
+            said.append(f"{row.name}: not here; {str(reason).removeprefix(f'{row.name}: ').partition(',')[0]}")
             continue
         found = [_answered(predictions, first.split, shares) for predictions in even]
+        labels = even[0].split(first.split).labels
         for kind in ("known prior", "estimated prior"):
-            rows[row.name + PRIOR_ANSWERS[kind]] = {
-                name: _cell([one[kind, name] for one in found], even[0].split(first.split).labels, q) for name, q in shares.items()
-            }
-    caption = (
+            rows[kind][row.name] = {name: _cell([one[kind, name] for one in found], labels, q) for name, q in shares.items()}
+    return tuple(
+        Sheet(name, f"at test, {kind}", tuple(shares), rows[kind], _caption(kind, first), () if kind == "as it is" else tuple(said))
+        for kind, name in SHIFTS.items()
+    )
+
+
+def _caption(kind: str, first: Evaluation) -> str:
+    images = (
         f"Accuracy on {first.split}, n = {first.images:,} images, where classes occur as often as each column says: forward, the classes "
         "with most training images most often, with this ratio of the largest class to the smallest; backward, the rarest. Each image "
-        "counts as often as its class occurs; nothing is trained anew. A known prior: answers are moved to it. An estimated one: EM "
-        "reads it off the images without their labels, each as often as it occurs. Scores are calibrated on val first, where there is "
-        "one."
+        "counts as often as its class occurs; nothing is trained anew."
     )
-    return Sheet("shift", "at test", tuple(shares), rows, caption, tuple(said))
+    calibrated = "Scores are calibrated on val first, where there is one."
+    how = {
+        "as it is": "Rows answer as they are.",
+        "known prior": f"Answers are moved to that distribution, as if it were known. {calibrated}",
+        "estimated prior": "Answers are moved to the distribution that EM reads off the images without their labels, each as often as its "
+        f"class occurs. {calibrated}",
+    }
+    return f"{images} {how[kind]}"
 
 
 def _answered(predictions: Predictions, split: str, shares: Mapping[str, Floats]) -> dict[tuple[str, str], NDArray[np.int64]]:
