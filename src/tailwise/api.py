@@ -45,7 +45,7 @@ from tailwise.study.predict import predict as predict_images
 from tailwise.study.publish import check_report_folder, report_of_runs, write_report
 from tailwise.study.runs import Run, execute
 from tailwise.study.setup import make_manifest, make_setup
-from tailwise.study.shifts import shift_sheets
+from tailwise.study.shift_sheets import shift_sheets
 from tailwise.study.words import DataWords, TrainingWords
 from tailwise.training import RunSettings
 

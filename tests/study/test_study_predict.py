@@ -20,7 +20,7 @@ from tailwise.registry import parse_row
 from tailwise.store import Store
 from tailwise.study.predict import RunModel, find_images, predict
 from tailwise.study.runs import Run
-from tailwise.study.shift import under_prior
+from tailwise.study.under_prior import under_prior
 
 CPU = torch.device("cpu")
 METHODS = ("ce", "la", "tau-norm", "ncm", "ldam-drw", "lws", "crt", "ce+ema")

@@ -8,6 +8,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any, Literal
 
+from tailwise.cli.jobs import Jobs, check_jobs, is_helper
 from tailwise.cli.options import Reading, Training, check_names
 from tailwise.cli.together import several
 from tailwise.study.words import DataWords, TrainingWords
@@ -15,6 +16,7 @@ from tailwise.study.words import DataWords, TrainingWords
 if TYPE_CHECKING:
     from tailwise.study.compare import Study
     from tailwise.study.setup import Setup
+    from tailwise.study.turns import Job
 
 
 def compare(
@@ -29,6 +31,7 @@ def compare(
     training: Training = None,
     out: Path | None = None,
     force: bool = False,
+    jobs: int = 1,
     track: Literal["tensorboard", "trackio", "wandb"] | None = None,
     dry_run: bool = False,
     json: bool = False,
@@ -52,6 +55,8 @@ def compare(
         Folder of the study. Default: tailwise-out/<data>-<key>.
     force
         Replace another study that stands there; it is kept aside until the new one stands.
+    jobs
+        Processes that share the runs, each with runs of its own and the recipe's threads; as many as there are free cores is usual.
     track
         Mirror log.jsonl and the figures to this dashboard too, once all runs stand; needs its library.
     dry_run
@@ -61,6 +66,9 @@ def compare(
     """
     reading, training = reading or DataWords(), training or TrainingWords()
     check_names(data, methods, training.recipe)
+    check_jobs(jobs, training)
+    if is_helper():  # the command that is helped says and replaces what there is to say and replace
+        force, track = False, None
     several(training)
 
     from tailwise import processes
@@ -72,7 +80,7 @@ def compare(
 
     check_tracker(track)
     setup = make_setup(data, parse_rows(methods), reading, training, folds=folds, against=against)
-    study = run_study(setup, seeds, out, force, dry_run, json)
+    study = run_study(setup, seeds, out, force, dry_run, json, jobs)
     if study is None or not processes.is_first():
         return
     mirror([run for runs in study.runs.values() for run in runs], track)
@@ -83,7 +91,7 @@ def compare(
         print_next(study, data, reading, training)
 
 
-def run_study(setup: Setup, seeds: int, out: Path | None, force: bool, dry_run: bool, quiet: bool) -> Study | None:
+def run_study(setup: Setup, seeds: int, out: Path | None, force: bool, dry_run: bool, quiet: bool, jobs: int = 1) -> Study | None:
     """Say what will be run and at what cost, and run it with progress.
 
     Returns:
@@ -107,15 +115,20 @@ def run_study(setup: Setup, seeds: int, out: Path | None, force: bool, dry_run: 
     plans, steps = plan_study(setup, range(seeds))
     if not quiet:
         print_study_plan(setup, seeds, plans, steps)
-    cost = estimate(setup, range(seeds), steps)
+    cost = estimate(setup, range(seeds), steps).on(jobs)
     if not quiet:
         print_estimate(cost)
     elif dry_run:
         print_json(plan_record(folder, setup, plans, steps, cost))
     if dry_run or not agreed(cost.seconds):
         return None
-    with running(setup, steps) as (ready, settings, label):
-        return run_comparison(ready, range(seeds), folder, settings, force, lambda job: label(str(job)))
+    with running(setup, steps) as (ready, settings, label), Jobs(jobs) as helpers:
+
+        def begun(job: Job) -> None:
+            label(str(job))
+            helpers.start()
+
+        return run_comparison(ready, range(seeds), folder, settings, force, begun)
 
 
 def print_study(study: Study) -> None:

@@ -91,7 +91,7 @@ def _report_run(folder: Path, split: str | None, test_prior: str | None, json: b
     from tailwise.cli.tables import print_evaluation, print_json, say
     from tailwise.study.measure import evaluations
     from tailwise.study.runs import Run
-    from tailwise.study.shift import find_shift
+    from tailwise.study.under_prior import find_shift
 
     run = Run.load(folder)
     (evaluation,) = evaluations([run], split, test_prior)

@@ -88,11 +88,14 @@ def joined(words: Sequence[str]) -> Iterator[bool]:
             dist.destroy_process_group()
 
 
-LAUNCHER = os.getppid() if is_launched() else None
+HELPS = "TAILWISE_HELPS"
+"""Set in the environment of a process that helps another command, with that one's number."""
+
+LAUNCHER = os.getppid() if is_launched() or HELPS in os.environ else None
 
 
 def is_orphaned() -> bool:
-    """Say whether the launcher that started this process is gone, so that nobody waits for it."""
+    """Say whether the launcher or the command that started this process is gone, so that nobody waits for it."""
     return LAUNCHER is not None and os.getppid() != LAUNCHER
 
 

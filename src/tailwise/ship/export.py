@@ -24,8 +24,8 @@ from tailwise.ship.whole import FrozenFeatures, Normalised, WholeModel, after
 from tailwise.study.extractor import read_extractor
 from tailwise.study.rebuild import rebuild
 from tailwise.study.runs import EXTRACTOR, PROBE, Run
-from tailwise.study.shift import calibrate
 from tailwise.study.tensors import REMEDY
+from tailwise.study.under_prior import calibrate
 from tailwise.training.modes import plainly
 from tailwise.training.streams import PLAIN
 from tailwise.version import __version__

@@ -20,7 +20,7 @@ from tailwise.registry import Row, find, parse_method, parse_row, split_outside
 from tailwise.specification import awaits_shown, fill_shown, key_of
 from tailwise.study.rebuild import as_trained
 from tailwise.study.runs import CARD, EXTRACTOR, Run, apply_posthoc, check_nothing_of_others, whole_run
-from tailwise.study.shift import under_prior
+from tailwise.study.under_prior import under_prior
 from tailwise.training.priors import is_over_corrected
 
 OTHERS: Mapping[str, tuple[str, PostHoc]] = {"temperature": ("calibrated", Temperature()), "views": ("mirrored too", MeanOfViews())}

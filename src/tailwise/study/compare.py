@@ -210,12 +210,15 @@ def _check_runs(folder: Path, setup: Setup, seeds: Sequence[int]) -> None:
 
 
 def _jobs(folder: Path, setup: Setup, seeds: Sequence[int]) -> list[Job]:
-    """List all runs, seed by seed and fold by fold: what rows share of these is at hand while they are through."""
+    """List all runs, seed by seed and fold by fold: what rows share of these is at hand while they are through.
+
+    Of a seed and fold the longest come first, so that where several commands share them none is left alone with a long one.
+    """
     return [
         Job(row, seed, folder / "runs" / _run_name(row, seed, fold.fold), run_key(fold, row, seed), fold.plan(row, seed), fold.fold)
         for seed in seeds
         for fold in setup.folds
-        for row in setup.rows
+        for row in sorted(setup.rows, key=lambda row: -sum(leg.passes for leg in fold.plan(row, seed).legs))
     ]
 
 

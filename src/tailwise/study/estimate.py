@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from tailwise import processes
@@ -60,6 +60,8 @@ class Estimate:
         images: those images, of the one or of the other.
         training: of all steps that the store does not have.
         leaving: of test passes and folders.
+        longest: of training, the chain of lines that takes longest: no number of jobs is faster.
+        jobs: processes that share the runs.
     """
 
     decoding: float
@@ -67,6 +69,12 @@ class Estimate:
     images: int
     training: float
     leaving: float
+    longest: float = 0.0
+    jobs: int = 1
+
+    def on(self, jobs: int) -> Estimate:
+        """Give what it takes where so many processes share the runs, at best: the longest chain begins first and nobody waits."""
+        return replace(self, training=max(self.longest, self.training / jobs), leaving=self.leaving / jobs, jobs=jobs)
 
     @property
     def seconds(self) -> float:
@@ -81,7 +89,8 @@ class Estimate:
             "predictions and folders": self.leaving,
         }
         said = [f"{roughly(seconds)} for {what}" for what, seconds in parts.items() if seconds >= A_FEW]
-        return f"{roughly(self.seconds)} ({', '.join(said)})" if said else roughly(self.seconds)
+        shared = f" on {self.jobs} jobs at best" if self.jobs > 1 else ""
+        return f"{roughly(self.seconds)}{shared} ({', '.join(said)})" if said else f"{roughly(self.seconds)}{shared}"
 
 
 def roughly(seconds: float) -> str:
@@ -119,10 +128,11 @@ def estimate(setup: Setup, seeds: Sequence[int], steps: Steps) -> Estimate:
     pace = {line: paces.get(kind, usual) for line, kind in kinds.items()}
     training = sum(left * pace[line] for line, left in steps.left.items())
     leaving = _leaving(setup, plans, pace)
+    longest = max(sum(steps.left.get(line, 0) * pace[line] for line in {leg.line for leg in plan.legs}) for plan in plans)
 
     def said() -> Estimate:
         images, decoding, features = _seeing(setup)
-        return Estimate(decoding, features, images, training, leaving)
+        return Estimate(decoding, features, images, training, leaving, longest)
 
     return processes.told(said)
 

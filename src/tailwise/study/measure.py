@@ -13,7 +13,7 @@ from tailwise.evaluation.folds import pool
 from tailwise.posthoc.prior_shift import expected_prior
 from tailwise.study.class_numbers import read_prior
 from tailwise.study.fairness import Effort, differences, equal_setting
-from tailwise.study.shift import under_prior
+from tailwise.study.under_prior import under_prior
 
 if TYPE_CHECKING:
     from tailwise.study.runs import Run

@@ -23,8 +23,8 @@ from tailwise.study.extractor import forward, image_pixels, read_extractor
 from tailwise.study.numerics import choose_device
 from tailwise.study.rebuild import rebuild
 from tailwise.study.runs import EXTRACTOR, Run
-from tailwise.study.shift import Shift, calibrate, find_shift
 from tailwise.study.tensors import REMEDY
+from tailwise.study.under_prior import Shift, calibrate, find_shift
 from tailwise.training.modes import plainly
 from tailwise.training.streams import PLAIN
 from tailwise.training.sweep import Answers, answers

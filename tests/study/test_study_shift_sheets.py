@@ -13,7 +13,7 @@ from tailwise.errors import Clash
 from tailwise.posthoc import estimate_prior
 from tailwise.store import Store
 from tailwise.study.measure import measure, predictions_of
-from tailwise.study.shifts import distributions, shift_sheets
+from tailwise.study.shift_sheets import distributions, shift_sheets
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from tailwise.groups import make_groups
 from tailwise.posthoc import LogitAdjustment, adjust_logits, fit_temperature
 from tailwise.records import plain
 from tailwise.study.runs import apply_posthoc
-from tailwise.study.shift import calibrate, under_prior
+from tailwise.study.under_prior import calibrate, under_prior
 
 COUNTS = (400, 90, 30, 8)
 TRAIN = np.array(COUNTS) / sum(COUNTS)
