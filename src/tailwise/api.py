@@ -165,6 +165,7 @@ def features(
     *,
     size: int | None = None,
     device: Device = "auto",
+    engine: Literal["auto", "eager", "compiled", "onnx"] = "auto",
     out: Path | str | None = None,
 ) -> Manifest:
     """Give the features of a pre-trained network as a data set of feature vectors, and write them.
@@ -174,9 +175,11 @@ def features(
         net: network with pre-trained weights, as in `tailwise networks`.
         size: side of the images in pixels; None for the one of the weights.
         device: `auto`, `cpu`, `cuda` or `mps`.
+        engine: what runs the network on a CPU: torch as it is (`eager`), `compiled`, or ONNX Runtime (`onnx`, of the extra `fast`); `auto`
+            takes the fastest for so many images of those that are there.
         out: folder; None for `tailwise-out/<data>-features-<key>`.
     """
-    return write_features(data, net, size, device=device, out=None if out is None else Path(out)).manifest
+    return write_features(data, net, size, device=device, engine=engine, out=None if out is None else Path(out)).manifest
 
 
 def train(

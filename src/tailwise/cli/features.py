@@ -19,6 +19,7 @@ def features(
     columns: str | None = None,
     format: str | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    engine: Literal["auto", "eager", "compiled", "onnx"] = "auto",
     out: Path | None = None,
     force: bool = False,
     json: bool = False,
@@ -41,6 +42,9 @@ def features(
         What DATA is, where it is not to be recognised: coco, list, table, ... (an unknown name lists all).
     device
         Where to compute.
+    engine
+        What runs the network on a CPU: ONNX Runtime (of the extra `fast`), torch compiled, or torch as it is. Default: the fastest for so
+        many images of those that are there.
     out
         Folder of the features. Default: tailwise-out/<data>-features-<key>.
     force
@@ -56,7 +60,7 @@ def features(
 
     bar, seen = image_progress("features of images")
     with bar:
-        made = write_features(data, net, size, root, columns, format, device, out, seen, force)
+        made = write_features(data, net, size, root, columns, format, device, engine, out, seen, force)
     if json:
         print_json({**made.record, "folder": str(made.folder)})
         return

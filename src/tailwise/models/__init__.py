@@ -7,6 +7,7 @@ values of our own networks are drawn (`training`). May import torch, torchvision
 from tailwise.models.build import build, check_takes, resolve
 from tailwise.models.chain import Blocks, Branched, Branches, Chain, Joined
 from tailwise.models.describe import describe
+from tailwise.models.engines import Answering, Engine, choose_engine, engine_version, start_engine
 from tailwise.models.frozen import FrozenBody, empty_body, frozen_body
 from tailwise.models.heads import HEADS, CosineHead, LinearHead, NormalisedHead, ScaledLinearHead
 from tailwise.models.names import is_network, is_pretrained, names_near, preprocessing, pretrained_name, tags
@@ -17,11 +18,13 @@ from tailwise.models.weights import Weights
 __all__ = [
     "HEADS",
     "NETWORKS",
+    "Answering",
     "Blocks",
     "Branched",
     "Branches",
     "Chain",
     "CosineHead",
+    "Engine",
     "FrozenBody",
     "Joined",
     "LinearHead",
@@ -31,8 +34,10 @@ __all__ = [
     "Weights",
     "build",
     "check_takes",
+    "choose_engine",
     "describe",
     "empty_body",
+    "engine_version",
     "frozen_body",
     "is_network",
     "is_pretrained",
@@ -40,5 +45,6 @@ __all__ = [
     "preprocessing",
     "pretrained_name",
     "resolve",
+    "start_engine",
     "tags",
 ]

@@ -12,6 +12,7 @@ from typing import TypeVar
 from tailwise import processes
 from tailwise.data import Manifest
 from tailwise.data.images import read_pixels
+from tailwise.models.engines import GAIN, SETUP
 from tailwise.objective import Supervised
 from tailwise.pixels.packed import cores
 from tailwise.study.extractor import absent, seconds_an_image
@@ -149,8 +150,9 @@ def _seeing(setup: Setup) -> tuple[int, float, float]:
         return 0, 0.0, 0.0
     decoding = 0.0 if setup.manifest.arrays else seconds_a_decoding(setup.manifest, setup.extractor.size)
     # One thread decodes while the network runs on all cores, itself included.
-    network = seconds_an_image(setup.extractor, setup.device)
-    return images, 0.0, images * max(decoding * cores(), network + decoding)
+    engine = setup.extractor.engine
+    network = seconds_an_image(setup.extractor, setup.device) / GAIN[engine]
+    return images, 0.0, SETUP[engine] + images * max(decoding * cores(), network + decoding)
 
 
 def seconds_a_decoding(manifest: Manifest, size: int | None) -> float:

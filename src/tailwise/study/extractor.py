@@ -20,7 +20,19 @@ from torch import nn
 
 from tailwise.data.images import fit_pixels, read_pixels
 from tailwise.errors import BadValue
-from tailwise.models import FrozenBody, check_takes, empty_body, frozen_body, is_pretrained, preprocessing
+from tailwise.models import (
+    Answering,
+    Engine,
+    FrozenBody,
+    check_takes,
+    choose_engine,
+    empty_body,
+    engine_version,
+    frozen_body,
+    is_pretrained,
+    preprocessing,
+    start_engine,
+)
 from tailwise.pixels import Normalise, Standardise, keep_array
 from tailwise.pixels.packed import cores
 from tailwise.specification import key_of, room_digest, spec
@@ -54,6 +66,7 @@ class Extractor:
         normalise: what follows.
         width: of the features.
         numerics: what the bits depend on.
+        engine: what runs the network.
     """
 
     network: str
@@ -62,12 +75,14 @@ class Extractor:
     normalise: Normalise
     width: int
     numerics: Mapping[str, str]
+    engine: Engine = "eager"
 
     @cached_property
     def key(self) -> str:
         """Name all that decides the features of an image beside its content."""
         code = room_digest("models", "pixels", "data.images", "study.extractor")
-        return key_of(self.network.partition("@")[0], self.weights, self.size, spec(self.normalise), dict(self.numerics), code)
+        said = {**self.numerics, "engine": engine_version(self.engine)}
+        return key_of(self.network.partition("@")[0], self.weights, self.size, spec(self.normalise), said, code)
 
     def module(self) -> nn.Module:
         """Make the network."""
@@ -79,16 +94,20 @@ class Extractor:
         return {**said, "resize": "shorter side, antialiased bilinear; centre crop"}
 
 
-def describe_extractor(network: str, size: int | None, device: torch.device) -> Extractor:
+def describe_extractor(
+    network: str, size: int | None, device: torch.device, engine: Engine | Literal["auto"] = "auto", images: int = 0
+) -> Extractor:
     """Describe a network with pre-trained weights as an extractor.
 
     Args:
         network: name with weights.
         size: side of the images in pixels; None for the one of the weights.
         device: where features are computed.
+        engine: what runs the network; `auto` takes what is fastest for so many images.
+        images: of the set.
 
     Raises:
-        BadValue: the network has no weights, so its features would say nothing; a size below 1.
+        BadValue: the network has no weights, so its features would say nothing; a size below 1; an engine that is not there.
         BadData: the weights are not there, or do not fit.
     """
     found = preprocessing(network)
@@ -101,7 +120,8 @@ def describe_extractor(network: str, size: int | None, device: torch.device) -> 
     assert made.weights is not None
     check_takes(made, (side, side, 3))
     numerics = {name: value for name, value in describe_numerics(device, cores()).items() if name != "processes"}  # one computes for all
-    return Extractor(network, made.weights.sha256, side, Normalise(found.mean, found.std), made.width, numerics)
+    normalise, chosen = Normalise(found.mean, found.std), choose_engine(engine, images, device)
+    return Extractor(network, made.weights.sha256, side, normalise, made.width, numerics, chosen)
 
 
 def _make_network(network: str, size: int) -> FrozenBody:
@@ -130,16 +150,19 @@ def extract(
 
     Returns:
         (N, width) float32, raw: not standardised.
+
+    Raises:
+        Stopped: the engine cannot run this network, or answers otherwise than the network itself on the first images.
     """
     made = np.empty((len(contents), extractor.width), np.float32)
-    module: nn.Module | None = None
+    answer: Answering | None = None
     done = 0
     for rows in _chunks(contents):
 
         def write(file: Path, rows: Sequence[int] = rows, done: int = done) -> None:
-            nonlocal module
-            module = module or extractor.module().to(device)
-            batches = forward(module, extractor.normalise, pixels, rows, device)
+            nonlocal answer
+            answer = answer or _start(extractor, pixels, rows, device)
+            batches = forward(answer, extractor.normalise, pixels, rows, device)
             np.save(file, np.concatenate(list(_counted(batches, done, len(contents), progress))))
 
         made[rows] = keep_array(store, "features", _chunk_key(extractor, contents, rows), write)
@@ -147,6 +170,14 @@ def extract(
         if progress:
             progress(done, len(contents))
     return made
+
+
+def _start(extractor: Extractor, pixels: Pixels, rows: Sequence[int], device: torch.device) -> Answering:
+    """Start the engine, which the first of the images must agree on with the network itself."""
+    with plainly(cores()):
+        module = extractor.module().to(device)
+        example = extractor.normalise(torch.from_numpy(pixels(rows[:BATCH])).to(device))
+        return start_engine(extractor.engine, module, example, BATCH, cores())
 
 
 def absent(extractor: Extractor, contents: Sequence[str], store: Store) -> int:
@@ -186,7 +217,7 @@ def _counted(batches: Iterator[NDArray[np.float32]], done: int, total: int, prog
 
 
 def forward(
-    module: nn.Module, normalise: Normalise, pixels: Pixels, rows: Sequence[int], device: torch.device
+    answer: Answering, normalise: Normalise, pixels: Pixels, rows: Sequence[int], device: torch.device
 ) -> Iterator[NDArray[np.float32]]:
     """Yield the features of rows, batch by batch, the next one being read meanwhile."""
     size = BATCH if device.type == "cpu" else BATCH_ON_GPU
@@ -197,7 +228,7 @@ def forward(
             images = torch.from_numpy(coming.result()).to(device)
             if following is not None:
                 coming = reader.submit(pixels, following)
-            yield module(normalise(images)).float().cpu().numpy()
+            yield answer(normalise(images)).float().cpu().numpy()
 
 
 def image_pixels(paths: Sequence[Path], size: int, channels: Literal[1, 3] = 3) -> Pixels:
@@ -216,7 +247,7 @@ def array_pixels(images: NDArray[np.uint8], size: int) -> Pixels:
 
 
 def seconds_an_image(extractor: Extractor, device: torch.device) -> float:
-    """Measure how long an image takes, on a few blank ones."""
+    """Measure how long an image takes with torch as it is, on a few blank ones."""
     module, rows = extractor.module().to(device), range(BATCH)
     blank = np.zeros((BATCH, extractor.size, extractor.size, 3), np.uint8)
     list(forward(module, extractor.normalise, lambda rows: blank[: len(rows)], rows, device))  # warm-up

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
@@ -15,7 +15,7 @@ from tailwise.data.storage import check_made, write_files
 from tailwise.data.writers.standing import check_nothing_added
 from tailwise.disk import check_writable, json_bytes, put_back, replace_folder, whole_folder
 from tailwise.errors import BadData, OutputExists
-from tailwise.models import pretrained_name
+from tailwise.models import Engine, pretrained_name
 from tailwise.records import FEATURES, plain, read_record
 from tailwise.specification import key_of
 from tailwise.store import Store
@@ -57,6 +57,7 @@ def write_features(
     columns: str | None = None,
     format: str | None = None,
     device: str = "auto",
+    engine: Engine | Literal["auto"] = "auto",
     out: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
     force: bool = False,
@@ -71,12 +72,15 @@ def write_features(
         columns: names of a table's columns.
         format: of the source, where it is not to be recognised.
         device: where to compute.
+        engine: what runs the network; `auto` takes what is fastest for so many images.
         out: folder; None for `tailwise-out/<data>-features-<key>`.
         progress: called with images done and in all.
         force: whether other features in the folder are replaced, or damaged ones.
 
     Raises:
         BadData: the data are feature vectors already, images that cannot be read, weights that are not there.
+        BadValue: an engine that is not there.
+        Stopped: an engine that cannot run this network.
         OutputExists: the folder holds something else.
     """
     store, place = Store(), choose_device(device)
@@ -85,7 +89,7 @@ def write_features(
     if manifest.kind == "features":
         raise BadData(f"{manifest.name!r} holds feature vectors already; give images")
     manifest = manifest.with_content(store.shelf("hashes"))
-    extractor = describe_extractor(pretrained_name(net), size, place)
+    extractor = describe_extractor(pretrained_name(net), size, place, engine, manifest.rows.height)
     key = key_of(extractor.key, manifest.identity)
     folder = out or OUT / f"{slug(manifest.name)}-features-{key[:8]}"
     table = ordered(manifest)

@@ -210,7 +210,7 @@ def make_setup(
         raise BadData(f"{manifest.name!r} has neither val nor test images, so nothing could be measured; make them with --split 80/10/10")
     if not any(setting.startswith("recipe.batch_size") for setting in training.settings):
         recipe = recipe.fit_batch(min(sum(part.counts()) for part in parts.values() or (manifest,)))
-    backbone, recipe, extractor = choose_network(training.net, recipe, manifest.kind, device)
+    backbone, recipe, extractor = choose_network(training.net, recipe, manifest.kind, device, manifest.rows.height)
     splits = replace(prepare(manifest, recipe, data.groups, extractor), allowed=frozenset(training.allow))
     with forked(0, "check"):  # the caller's generator is not ours to draw from
         check_takes(build(resolve(Net(), backbone), splits.shape, len(splits.classes)), splits.shape)
@@ -272,7 +272,9 @@ def _fold_setups(setup: Setup, parts: Mapping[Fold, Manifest], scheme: str | Non
     )
 
 
-def choose_network(asked: str | None, recipe: Recipe, kind: str, device: torch.device) -> tuple[str, Recipe, Extractor | None]:
+def choose_network(
+    asked: str | None, recipe: Recipe, kind: str, device: torch.device, images: int = 0
+) -> tuple[str, Recipe, Extractor | None]:
     """Settle which network is trained, what it wants of the images, and whether frozen features stand for them.
 
     Args:
@@ -280,6 +282,7 @@ def choose_network(asked: str | None, recipe: Recipe, kind: str, device: torch.d
         recipe: with the user's settings.
         kind: of the data, `images` or `features`.
         device: where features are computed.
+        images: of the set; of many, features come from a faster engine.
 
     Returns:
         The name of the network that is trained, the recipe with the size and normalisation of pre-trained weights where it leaves them
@@ -293,7 +296,7 @@ def choose_network(asked: str | None, recipe: Recipe, kind: str, device: torch.d
     name = pretrained_name(name) if recipe.pretrained else name
     if recipe.frozen:
         recipe = with_second(recipe, learn=(Learn(),))  # a head is all there is
-        return "features", recipe, describe_extractor(name, recipe.image_size, device)
+        return "features", recipe, describe_extractor(name, recipe.image_size, device, images=images)
     wanted = preprocessing(name)
     if wanted is not None:
         recipe = with_second(recipe, normalise=recipe.normalise or Normalise(wanted.mean, wanted.std))
