@@ -36,6 +36,7 @@ class Recipe:
         normalise: the last step of every view, or None for the network's own.
         learn: which parameters learn when a stage does not say.
         threads: torch threads of a training process.
+        measure_every: epochs between two measurements of val while it trains, for learning curves; 0 measures at the end alone.
         cuts: shares of training at which a state is kept for others to start from, beside the schedule's own.
         second: the recipe of second stages, such as cRT's; None where there are none.
         sources: field -> where its value comes from.
@@ -57,6 +58,7 @@ class Recipe:
     clip: float | None = None
     learn: tuple[Learn, ...] = (Learn(),)
     threads: int = 1
+    measure_every: int = 0
     cuts: tuple[float, ...] = field(default=(0.8,), metadata=UNDECIDED)
     second: Recipe | None = field(default=None, metadata=UNDECIDED)
     sources: Mapping[str, str] = field(default_factory=dict, metadata=UNDECIDED)
@@ -69,6 +71,8 @@ class Recipe:
             raise BadValue(f"recipe.accumulate cuts a batch of {self.batch_size} rows, so it is at most that, got {self.accumulate}")
         if self.image_size is not None and self.image_size < 1:
             raise BadValue(f"recipe.image_size is a number of pixels from 1, or none, got {self.image_size}")
+        if self.measure_every < 0:
+            raise BadValue(f"recipe.measure_every is a number of epochs, or 0 for never, got {self.measure_every}")
         if self.clip is not None and self.clip <= 0:
             raise BadValue(f"recipe.clip is a norm above 0, got {self.clip}")
 

@@ -147,14 +147,14 @@ class Content:
                     found.append((group, float(sure[here].mean()), float(right[here].mean()), int(here.sum())))
         return found
 
-    def curves(self, row: str) -> list[tuple[int, float, str]]:
-        """Give epoch, mean loss over the runs that have it, and the stage's name; epochs of later stages are counted on."""
+    def curves(self, row: str, figure: str = "loss") -> list[tuple[int, float, str]]:
+        """Give epoch, mean of a figure of the log over the runs that have it, and the stage; epochs of later stages are counted on."""
         by_epoch: dict[tuple[int, str], list[float]] = {}
         for log in self.rows[row].logs:
             for epoch, line in enumerate(log):
-                if line.get("loss") is not None:
-                    by_epoch.setdefault((epoch + 1, str(line.get("name") or "train")), []).append(float(line["loss"]))
-        return [(epoch, float(np.mean(losses)), stage) for (epoch, stage), losses in by_epoch.items()]
+                if line.get(figure) is not None:
+                    by_epoch.setdefault((epoch + 1, str(line.get("name") or "train")), []).append(float(line[figure]))
+        return [(epoch, float(np.mean(values)), stage) for (epoch, stage), values in by_epoch.items()]
 
 
 def smoothed(counts: NDArray[np.int64], values: NDArray[np.float64], points: int = 60) -> list[tuple[float, float]]:

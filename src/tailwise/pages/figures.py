@@ -332,24 +332,35 @@ def reliability(content: Content) -> alt.TopLevelMixin | None:
 
 
 def curves(content: Content) -> alt.TopLevelMixin | None:
-    """Draw the loss over the epochs, mean over the runs of a row."""
+    """Draw the loss over the epochs, mean over the runs of a row; below it val, where it was measured on the way."""
+    loss = _over_epochs(content, "loss", "training loss, each row's own", ".4f")
+    val = _over_epochs(content, "val_macro", "macro accuracy on val", ".1%")
+    return loss if val is None or loss is None else alt.vconcat(loss, val)
+
+
+def _over_epochs(content: Content, figure: str, title: str, form: str) -> alt.Chart | None:
+    """Draw a figure of the log over the epochs; None where no row has it."""
     lines = [
-        {"row": name, "epoch": epoch, "loss": loss, "stage": stage} for name in content.rows for epoch, loss, stage in content.curves(name)
+        {"row": name, "epoch": epoch, figure: value, "stage": stage}
+        for name in content.rows
+        for epoch, value, stage in content.curves(name, figure)
     ]
     if not lines:
         return None
     picked = _picked()
-    return (
+    told = [*(alt.Tooltip(f"{name}:N") for name in ("row", "stage")), alt.Tooltip("epoch:Q"), alt.Tooltip(f"{figure}:Q", format=form)]
+    chart: alt.Chart = (
         alt.Chart(_data(lines))
         .mark_line(strokeWidth=2)
         .encode(
             x=alt.X("epoch:Q", title="epoch, all stages", axis=alt.Axis(tickMinStep=1)),
-            y=alt.Y("loss:Q", title="training loss, each row's own", scale=alt.Scale(zero=False)),
+            y=alt.Y(f"{figure}:Q", title=title, scale=alt.Scale(zero=False)),
             detail="stage:N",
-            tooltip=[*(alt.Tooltip(f"{name}:N") for name in ("row", "stage")), alt.Tooltip("epoch:Q"), alt.Tooltip("loss:Q", format=".4f")],
+            tooltip=told,
             opacity=alt.condition(picked, alt.value(0.9), alt.value(0.06)),
             **_row_colour(content),
         )
         .add_params(picked)
         .properties(width=WIDTH, height=HEIGHT)
     )
+    return chart

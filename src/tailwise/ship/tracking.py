@@ -55,12 +55,13 @@ def track(runs: Sequence[Run], to: Tracker | None) -> None:
 
 
 def scalars(run: Run) -> Scalars:
-    """Yield step and figures: rate and loss of each epoch, then what was measured in the end."""
+    """Yield step and figures: rate and loss of each epoch, val where it was measured on the way, then what was measured in the end."""
     last = 0
     for text in (run.folder / "log.jsonl").read_text(encoding="utf-8").splitlines():
         line = json.loads(text)
         last = line["step"]
-        yield last, {f"train/{name}": float(line[name]) for name in ("loss", "rate") if line.get(name) is not None}
+        names = {"loss": "train/loss", "rate": "train/rate", "val_macro": "val/macro_on_the_way"}
+        yield last, {said: float(line[name]) for name, said in names.items() if line.get(name) is not None}
     if run.is_measured:
         found = run.evaluate()
         figures = {"accuracy": found.accuracy, "macro_accuracy": found.macro_accuracy, "macro_f1": found.macro_f1, "ece": found.ece}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -25,6 +25,9 @@ from tailwise.training.streams import StreamReader, read_batch
 
 KEEP_SECONDS = 60.0
 """How often a state in the middle of things is stored, so that a killed run loses no more than this."""
+
+
+AtEpoch = Callable[[State], Mapping[str, float]]
 
 
 class Watch(Protocol):
@@ -106,14 +109,14 @@ class LineRun:
     def reach(
         self,
         step: int,
-        at_epoch: Callable[[State], None] | None = None,
+        at_epoch: AtEpoch | None = None,
         usable: Callable[[int], bool] = lambda step: True,
     ) -> State:
         """Train to a step of the line, from the nearest stored state, or load it.
 
         Args:
             step: wanted.
-            at_epoch: called with the state at the end of each epoch trained here.
+            at_epoch: called with the state at the end of each epoch trained here; gives further figures for the log.
             usable: says of a stored step whether to begin from it.
 
         Raises:
@@ -153,7 +156,7 @@ class LineRun:
         else:
             yield
 
-    def _train(self, state: State | None, stop: int, at_epoch: Callable[[State], None] | None) -> State:
+    def _train(self, state: State | None, stop: int, at_epoch: AtEpoch | None) -> State:
         loop = make_loop(self.root, self.leg, self.parent() if self.leg.parent else None, self.settings.device)
         if state is not None:
             loop.restore(state.tensors)
@@ -182,7 +185,7 @@ class LineRun:
             if ends_epoch:
                 log.append({"epoch": now.epoch, "step": now.total + 1, "rate": loop.rate, **loop.read_meter()})
                 if at_epoch is not None:
-                    at_epoch(now_state(done))
+                    log[-1] = {**log[-1], **at_epoch(now_state(done))}
             if storing:
                 left = now_state(done)
                 self.keep(left, inner=not lasting)

@@ -22,7 +22,7 @@ from tailwise.pixels.augment import Flip
 from tailwise.specification import key_of, room_digest
 from tailwise.store import Store
 from tailwise.training.joint import forked
-from tailwise.training.line import LineRun, RunSettings, make_loop, parent_of
+from tailwise.training.line import AtEpoch, LineRun, RunSettings, make_loop, parent_of
 from tailwise.training.modes import plainly
 from tailwise.training.plan import Leg, Root, about_leg, fill_posthoc, next_leg, stages_of
 from tailwise.training.precision import FLOAT32
@@ -181,14 +181,26 @@ def _run_leg(root: Root, leg: Leg, before: Outcome | None, settings: RunSettings
     legs = (*(before.legs if before else ()), leg)
     run = LineRun(root, leg, settings, lambda: parent_of(root, leg, settings, legs))
     leaves = leg.stage.leaves
-    state = _best(leaves, root, leg, legs, run, settings) if isinstance(leaves, Best) and leg.length else run.reach(leg.stop)
+
+    def measured(state: State) -> dict[str, float]:
+        """Measure val at the end of an epoch, where the recipe wants it: for the log, nothing is decided by it."""
+        every, epoch = leg.recipe.measure_every, leg.epoch + state.step // leg.steps
+        rows = root.splits.rows.get("val")
+        if not every or epoch % every or not rows:
+            return {}
+        return {"val_macro": Outcome(root, legs, state, settings).accuracy("val")}
+
+    if isinstance(leaves, Best) and leg.length:
+        state = _best(leaves, root, leg, legs, run, settings, measured)
+    else:
+        state = run.reach(leg.stop, at_epoch=measured if leg.recipe.measure_every else None)
     seconds = state.seconds * leg.length / max(1, state.step)
     if before is None:
         return Outcome(root, legs, state, settings, run.trained, (seconds,), (state.log,))
     return Outcome(root, legs, state, settings, before.trained + run.trained, (*before.seconds, seconds), (*before.logs, state.log))
 
 
-def _best(best: Best, root: Root, leg: Leg, legs: tuple[Leg, ...], run: LineRun, settings: RunSettings) -> State:
+def _best(best: Best, root: Root, leg: Leg, legs: tuple[Leg, ...], run: LineRun, settings: RunSettings, measured: AtEpoch) -> State:
     """Reach the end of a stage and give the state of the epoch that was best on validation; the first among equals.
 
     The scores of epochs are kept beside the states, and the best state so far is stored, so that a killed run goes on.
@@ -206,7 +218,7 @@ def _best(best: Best, root: Root, leg: Leg, legs: tuple[Leg, ...], run: LineRun,
         needed = range(leg.start + leg.steps, step + 1, leg.steps)
         return all(s in scores for s in needed) and (not needed or load_state(settings.store, leg.line, chosen(step)) is not None)
 
-    def score(state: State) -> None:
+    def score(state: State) -> Mapping[str, float]:
         nonlocal kept
         before = chosen(state.step - 1) if any(leg.start < s < state.step for s in scores) else None
         scores[state.step] = Outcome(root, legs, state, settings).accuracy(best.split, best.metric)
@@ -217,6 +229,7 @@ def _best(best: Best, root: Root, leg: Leg, legs: tuple[Leg, ...], run: LineRun,
             settings.store.write_json("scores", key, {str(s): value for s, value in sorted(scores.items())})
         if kept is state and before is not None:  # only now: a run killed in between still finds the state that its scores name
             run.drop(before)
+        return measured(state)
 
     if not processes.told(lambda: usable(leg.stop)):
         run.reach(leg.stop, at_epoch=score, usable=usable)
