@@ -35,7 +35,8 @@ def _line(row: Mapping[str, Any]) -> str:
     more = row["more"] or {}
     rate = f"; {more['gflops']:g} GFLOP/s, {more['of_gemm']:g} of a matrix product's" if "gflops" in more else ""
     bar = "" if row["bar"] is None else f"{row['bar']:g} / {row['goal']:g}"
-    setup = f"{row['setup']:.1f} s" if row["setup"] > 5 else ""
+    setup = f"{row['setup']:.0f} s" if row["setup"] > 5 else ""
+    setup += f"; pays after {more['pays_after']:,} steps" if "pays_after" in more else ""
     return f"| {row['work']} | {row['peer']} | {row['variant']} | {faster}{rate} | {row['cpu']:.2f} | {setup} | {bar} |"
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -88,6 +89,7 @@ def race(
     rounds: int,
     bars: Mapping[str, tuple[float, float]] | None = None,
     more: Callable[[str, float], Mapping[str, Any]] = lambda name, wall: {},
+    before: Mapping[str, float] = MappingProxyType({}),
 ) -> list[Timed]:
     """Time variants against the first of them.
 
@@ -99,9 +101,10 @@ def race(
         rounds: that count.
         bars: name -> bar and goal.
         more: of name and median seconds, what else to record.
+        before: name -> seconds of set-up that are over already.
     """
     names = list(variants)
-    setup = {name: _took(variants[name], 0)[0] for name in names}
+    setup = {name: before.get(name, 0.0) + _took(variants[name], 0)[0] for name in names}
     taken: list[dict[str, tuple[float, float]]] = []
     for number in range(rounds + 1):
         first = number % len(names)

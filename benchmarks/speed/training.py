@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from tailwise.study.numerics import check_precision
 from tailwise.study.setup import Setup, make_setup
 from tailwise.study.words import DataWords, TrainingWords
 from tailwise.training.line import make_loop
+from tailwise.training.speed import COMPILED, FAST, PLAIN, compile_network
 from tailwise.training.streams import StreamReader, read_batch
 from tailwise.training.sweep import sweep
 
@@ -57,15 +58,18 @@ class Pixels:
 class Ours:
     """The workbench's own loop and sweep, step by step."""
 
-    def __init__(self, data: Path, store: Store, precision: str = "fp32", rate: float | None = None) -> None:
+    def __init__(self, data: Path, store: Store, precision: Any = "fp32", rate: float | None = None, speed: Any = "fast") -> None:
         settings = () if rate is None else (f"recipe.optimiser.rate={rate}",)
-        words = TrainingWords(recipe="cifar", precision=precision, threads=torch.get_num_threads(), settings=settings)
+        words = TrainingWords(recipe="cifar", precision=precision, threads=torch.get_num_threads(), settings=settings, speed=speed)
         setup: Setup = make_setup(data, parse_rows("ce"), DataWords(), words, store=store).ready()
         self.root = setup.root(0)
         self.leg = setup.plan(setup.rows[0], 0).legs[0]
         self.loop = make_loop(self.root, self.leg, None, CPU)
         self.readers = {name: StreamReader(name, stream, self.root, self.leg, CPU) for name, stream in self.leg.stage.streams.items()}
         self.done = 0
+        self.setup: float | None = None
+        if speed == COMPILED:
+            self.setup = compile_network(self.loop, [read_batch(self.readers, self.leg, 0, 0)])
 
     def step(self) -> Tensor:
         """Make the next step, with the question whether its loss was finite, and give the images that it saw."""
@@ -85,19 +89,29 @@ class Ours:
         return found
 
 
-def check_same_mathematics(data: Path, store: Store, steps: int = GATE_STEPS) -> dict[str, float]:
+def check_same_mathematics(data: Path, store: Store, speeds: Sequence[str], steps: int = GATE_STEPS) -> dict[str, float]:
     """Train the peer's network on the very images that ours sees, from the same weights, and hold the losses against each other.
 
     Once both run freely, at a rate so small that a difference of rounding stays one. At the recipe's own rate the first steps multiply it,
     whoever makes them, by three to five each, in float64 too; so there the peer is given our weights before each step.
 
+    Args:
+        data: what is trained on.
+        store: for its pixels.
+        speeds: of our loop.
+        steps: to hold against each other.
+
     Returns:
-        Largest relative difference of a step's losses, for both.
+        Largest relative difference of a step's losses, for each of both.
 
     Raises:
         SystemExit: one is above the gate: nothing is timed then.
     """
-    found = {"free": _gap(Ours(data, store, rate=GENTLE), steps, together=False), "together": _gap(Ours(data, store), steps, together=True)}
+    found = {
+        f"{speed}, {name}": _gap(Ours(data, store, rate=rate, speed=speed), steps, together)
+        for speed in speeds
+        for name, rate, together in (("free", GENTLE, False), ("together", None, True))
+    }
     if not max(found.values()) <= GATE:
         raise SystemExit(f"the losses of {steps} steps differ by {found} from the peer's, allowed are {GATE:g}: nothing is timed")
     return found
@@ -194,9 +208,14 @@ def rows(pixels: Pixels, place: Path, rounds: int, smoke: bool = False) -> Itera
         smoke: whether all is as small as it can be, to see that it runs: figures mean nothing then.
     """
     data, store = pixels.save(place / "data.npz"), Store(place / "store")
-    gate = check_same_mathematics(data, store, 2 if smoke else GATE_STEPS)
+    speeds = (PLAIN, FAST) if smoke else (PLAIN, FAST, COMPILED)
+    gate = check_same_mathematics(data, store, speeds, 2 if smoke else GATE_STEPS)
     steps, tested = (1, 20) if smoke else (3, 700)
-    ours = {f"tailwise, {precision}": Ours(data, store, precision) for precision in precisions()}
+    ours = {
+        f"tailwise, {precision}" + (f", {speed}" if speed != FAST else ""): Ours(data, store, precision, speed=speed)
+        for speed in speeds[1:]
+        for precision in precisions()
+    }
     published = Published(pixels)
     peers: dict[str, Any] = {"published loop": published} | ({} if smoke else {"tuned: channels_last, compile": Tuned(pixels)})
     gemm = gemm_gflops()
@@ -213,7 +232,10 @@ def rows(pixels: Pixels, place: Path, rounds: int, smoke: bool = False) -> Itera
         return lambda number: [one.step() for _ in range(steps)]
 
     bars = {"tailwise, fp32": (1.2, 1.45), "tailwise, bf16": (1.8, 2.3)}
-    yield from race("training step, ResNet-32, batch 128", {n: stepping(one) for n, one in {**peers, **ours}.items()}, rounds, bars, more)
+    bars |= {f"{name}, {COMPILED}": bar for name, bar in bars.items()}
+    work, before = "training step, ResNet-32, batch 128", {name: one.setup for name, one in ours.items() if one.setup}
+    timed = race(work, {n: stepping(one) for n, one in {**peers, **ours}.items()}, rounds, bars, more, before)
+    yield from (_paying(row, timed, steps) for row in timed)
 
     def epoch(one: Any) -> Any:
         def run(number: int) -> None:
@@ -224,8 +246,17 @@ def rows(pixels: Pixels, place: Path, rounds: int, smoke: bool = False) -> Itera
         return run
 
     bars = {"tailwise, fp32": (1.2, 1.5), "tailwise, bf16": (2.1, 2.6)}
+    bars |= {f"{name}, {COMPILED}": bar for name, bar in bars.items()}
     work = "epoch with its test pass (6 of 85 steps, 700 of 10,000 test images)"
     yield from race(work, {n: epoch(one) for n, one in {"published loop": published, **ours}.items()}, rounds, bars)
+
+
+def _paying(row: Timed, timed: Sequence[Timed], steps: int) -> Timed:
+    """Add to what was compiled after how many steps it has paid its set-up, beside the same loop eager."""
+    eager = next((one.wall for one in timed if f"{one.variant}, {COMPILED}" == row.variant), None)
+    if eager is None or eager <= row.wall:
+        return row
+    return replace(row, more={**(row.more or {}), "pays_after": round(row.setup * steps / (eager - row.wall))})
 
 
 def made_up(images: int = 128) -> Pixels:

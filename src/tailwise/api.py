@@ -196,8 +196,9 @@ def train(
     out: Path | str | None = None,
     force: bool = False,
     device: Device = "auto",
-    threads: int | None = None,
+    threads: int | Literal["auto"] | None = None,
     precision: Literal["fp32", "bf16"] = "fp32",
+    speed: Literal["fast", "plain", "compiled"] = "fast",
     allow: Sequence[Literal["test", "val"]] = (),
     track: Tracker | None = None,
     store: Store | None = None,
@@ -217,8 +218,9 @@ def train(
         out: folder of the run; None for `tailwise-out/<data>-<method>-seed<seed>-<key>`.
         force: replace another run that stands there.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        threads: torch threads; None for the recipe's.
+        threads: torch threads; `auto` for the number that is fastest here, measured once; None for the recipe's.
         precision: what networks compute in: `fp32`, or `bf16` where the CPU or GPU has it; weights and loss stay float32.
+        speed: how the arithmetic is laid out: `fast`; `plain`, to check it against; or `compiled`, for runs of thousands of steps.
         allow: splits on whose images methods may learn too, without their labels; reports say so.
         track: `tensorboard`, `trackio` or `wandb`: the log and the figures are mirrored there once they stand.
         store: of states; None for the default one.
@@ -227,7 +229,7 @@ def train(
         The run on disk; when it stands already, it is not trained again.
     """
     check_tracker(track)
-    training = TrainingWords(recipe, net, tuple(settings), device, threads, tuple(allow), precision)
+    training = TrainingWords(recipe, net, tuple(settings), device, threads, tuple(allow), precision, speed)
     setup = make_setup(data, [method_row(method, modifiers)], DataWords(groups=groups), training, store, all_data=all_data)
     row = setup.rows[0]
     folder = Path(out) if out is not None else default_run(setup, row, seed)
@@ -250,8 +252,9 @@ def compare(
     out: Path | str | None = None,
     force: bool = False,
     device: Device = "auto",
-    threads: int | None = None,
+    threads: int | Literal["auto"] | None = None,
     precision: Literal["fp32", "bf16"] = "fp32",
+    speed: Literal["fast", "plain", "compiled"] = "fast",
     allow: Sequence[Literal["test", "val"]] = (),
     track: Tracker | None = None,
     store: Store | None = None,
@@ -272,8 +275,9 @@ def compare(
         out: folder of the study; None for `tailwise-out/<data>-<key>`.
         force: replace another study that stands there; it is kept aside until the new one stands.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        threads: torch threads; None for the recipe's.
+        threads: torch threads; `auto` for the number that is fastest here, measured once; None for the recipe's.
         precision: what networks compute in: `fp32`, or `bf16` where the CPU or GPU has it; weights and loss stay float32.
+        speed: how the arithmetic is laid out: `fast`; `plain`, to check it against; or `compiled`, for runs of thousands of steps.
         allow: splits on whose images methods may learn too, without their labels; reports say so.
         track: `tensorboard`, `trackio` or `wandb`: the log and the figures are mirrored there once they stand.
         store: of states; None for the default one.
@@ -282,7 +286,7 @@ def compare(
         The study on disk; what is finished is not run again.
     """
     check_tracker(track)
-    training = TrainingWords(recipe, net, tuple(settings), device, threads, tuple(allow), precision)
+    training = TrainingWords(recipe, net, tuple(settings), device, threads, tuple(allow), precision, speed)
     setup = make_setup(data, parse_rows(methods), DataWords(groups=groups), training, store, folds=folds, against=against)
     folder = Path(out) if out is not None else default_study(setup, range(seeds))
     study = run_comparison(setup, range(seeds), folder, RunSettings(setup.store, setup.device), force)

@@ -42,6 +42,7 @@ KINDS = {
     "files": "unpacked images",
     "measures": "measures of images",
     "scores": "validation scores",
+    "threads": "measured numbers of threads",
 }
 """Kinds of things, in words."""
 

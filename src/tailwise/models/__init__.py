@@ -7,7 +7,7 @@ values of our own networks are drawn (`training`). May import torch, torchvision
 from tailwise.models.build import build, check_takes, resolve
 from tailwise.models.chain import Blocks, Branched, Branches, Chain, Joined
 from tailwise.models.describe import describe
-from tailwise.models.engines import Answering, Engine, choose_engine, engine_version, start_engine
+from tailwise.models.engines import Answering, Engine, choose_engine, engine_version, has_compiler, start_engine
 from tailwise.models.frozen import FrozenBody, empty_body, frozen_body
 from tailwise.models.heads import HEADS, CosineHead, LinearHead, NormalisedHead, ScaledLinearHead
 from tailwise.models.names import is_network, is_pretrained, names_near, preprocessing, pretrained_name, tags
@@ -39,6 +39,7 @@ __all__ = [
     "empty_body",
     "engine_version",
     "frozen_body",
+    "has_compiler",
     "is_network",
     "is_pretrained",
     "names_near",

@@ -40,6 +40,8 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def _is_ours(self, maps: Tensor) -> bool:
         usual = self.training and self.affine and self.track_running_stats and self.momentum is not None
+        if torch.compiler.is_compiling():  # compiled code sums in an order of its own, which is exact too
+            return False
         if not usual or maps.device.type != "cpu" or maps.dtype not in (torch.float32, torch.float64) or maps.dtype != self.weight.dtype:
             return False
         return maps.ndim == 4 and maps.numel() > maps.shape[1] and maps.is_contiguous(memory_format=torch.channels_last)

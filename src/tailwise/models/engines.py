@@ -54,7 +54,7 @@ def choose_engine(asked: Engine | Literal["auto"], images: int, device: torch.de
     on_cpu = device.type == "cpu"
     there: dict[Engine, bool] = {
         "onnx": on_cpu and all(find_spec(name) for name in NEEDS),
-        "compiled": on_cpu and any(shutil.which(name) for name in (os.environ.get("CXX", ""), *COMPILERS) if name),
+        "compiled": on_cpu and has_compiler(),
         "eager": True,
     }
     if asked == "auto":
@@ -65,6 +65,11 @@ def choose_engine(asked: Engine | Literal["auto"], images: int, device: torch.de
         lacking = {"onnx": "ONNX Runtime (`pip install 'tailwise[fast]'`)", "compiled": "a C++ compiler"}[asked]
         raise BadValue(f"--engine {asked} needs {lacking} and runs on the CPU; use --engine eager")
     return asked
+
+
+def has_compiler() -> bool:
+    """Say whether there is a C++ compiler, which torch needs to compile for a CPU."""
+    return any(shutil.which(name) for name in (os.environ.get("CXX", ""), *COMPILERS) if name)
 
 
 def engine_version(engine: Engine) -> str:

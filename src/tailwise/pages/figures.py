@@ -333,12 +333,14 @@ def reliability(content: Content) -> alt.TopLevelMixin | None:
 
 def curves(content: Content) -> alt.TopLevelMixin | None:
     """Draw the loss over the epochs, mean over the runs of a row; below it val, where it was measured on the way."""
-    loss = _over_epochs(content, "loss", "training loss, each row's own", ".4f")
-    val = _over_epochs(content, "val_macro", "macro accuracy on val", ".1%")
-    return loss if val is None or loss is None else alt.vconcat(loss, val)
+    picked = _picked()
+    titles = {"loss": ("training loss, each row's own", ".4f"), "val_macro": ("macro accuracy on val", ".1%")}
+    made = [_over_epochs(content, figure, title, form, picked) for figure, (title, form) in titles.items()]
+    shown = [chart for chart in made if chart is not None]
+    return (shown[0] if len(shown) == 1 else alt.vconcat(*shown)).add_params(picked) if shown else None
 
 
-def _over_epochs(content: Content, figure: str, title: str, form: str) -> alt.Chart | None:
+def _over_epochs(content: Content, figure: str, title: str, form: str, picked: alt.Parameter) -> alt.Chart | None:
     """Draw a figure of the log over the epochs; None where no row has it."""
     lines = [
         {"row": name, "epoch": epoch, figure: value, "stage": stage}
@@ -347,7 +349,6 @@ def _over_epochs(content: Content, figure: str, title: str, form: str) -> alt.Ch
     ]
     if not lines:
         return None
-    picked = _picked()
     told = [*(alt.Tooltip(f"{name}:N") for name in ("row", "stage")), alt.Tooltip("epoch:Q"), alt.Tooltip(f"{figure}:Q", format=form)]
     chart: alt.Chart = (
         alt.Chart(_data(lines))
@@ -360,7 +361,6 @@ def _over_epochs(content: Content, figure: str, title: str, form: str) -> alt.Ch
             opacity=alt.condition(picked, alt.value(0.9), alt.value(0.06)),
             **_row_colour(content),
         )
-        .add_params(picked)
         .properties(width=WIDTH, height=HEIGHT)
     )
     return chart

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,9 @@ from tailwise.errors import BadData
 from tailwise.specification import key_of, room_digest
 from tailwise.store import Store
 
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""Where Linux says how much of a processor a container has, and in which period."""
+
 
 def pixel_key(contents: Sequence[str], size: int | None, channels: int) -> str:
     """Name a packed array: the images' content hashes in order, the rule of resizing, and the code that decodes, Pillow's too."""
@@ -25,8 +29,13 @@ def pixel_key(contents: Sequence[str], size: int | None, channels: int) -> str:
 
 
 def cores() -> int:
-    """Give the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Give the cores that this process may use: those of its affinity, and no more than the quota of its container."""
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = QUOTA.read_text(encoding="ascii").split()
+        return max(1, min(mine, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no container, or no quota: `max 100000`
+        return mine
 
 
 def pack(

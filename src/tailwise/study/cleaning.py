@@ -21,9 +21,9 @@ ASIDE_NAME = re.compile(rf".+{re.escape(ASIDE)}[0-9a-f]+(-[0-9]+)?")
 
 
 def things(store: Store) -> Iterator[Thing]:
-    """List what the store holds: states, arrays, unpacked images; and as files scores, announcements and hashes of contents."""
+    """List what the store holds: states, arrays, unpacked images; and files: scores, threads, announcements, hashes of contents."""
     yield from (thing for thing in store.things() if KEY.fullmatch(thing.key) and not _is_linked(thing))
-    for kind in ("scores", LIVE):
+    for kind in ("scores", "threads", LIVE):
         yield from (_file(kind, place) for place in _listed(store.root, f"{kind}/*.json") if KEY.fullmatch(place.stem))
     yield from (_file("hashes", place) for place in _listed(store.root, "hashes/content.sealed"))
 
@@ -119,7 +119,7 @@ class Left:
 
 def leftovers(store: Store) -> list[Left]:
     """List what is being written in the store, or was when its writer was killed."""
-    kinds = ("states", "pixels", "features", "files", "scores", "hashes", LIVE)
+    kinds = ("states", "pixels", "features", "files", "scores", "threads", "hashes", LIVE)
     lines = [place for place in _listed(store.root, "states/*/") if KEY.fullmatch(place.name)]
     return [_left(place) for folder in (*map(store.root.joinpath, kinds), *lines) for place in _listed(folder, f"{PENDING}*")]
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from tailwise import processes
 from tailwise.data import Manifest
@@ -16,24 +15,14 @@ from tailwise.models.engines import GAIN, SETUP
 from tailwise.objective import Supervised
 from tailwise.pixels.packed import cores
 from tailwise.study.extractor import absent, seconds_an_image
+from tailwise.study.pace import seconds_a_step
 from tailwise.study.prepare import ordered, paths_of, pixels_absent
 from tailwise.study.setup import Setup
 from tailwise.study.tree import Steps
 from tailwise.training import Leg, Plan
-from tailwise.training.line import make_loop
-from tailwise.training.modes import plainly
-from tailwise.training.streams import StreamReader, cut, read_batch
-
-T = TypeVar("T")
 
 BUDGET = 0.5
 """Seconds that measuring steps may take; kinds of lines that are not reached are taken to cost what the others do on average."""
-
-FEW_PIXELS = 8 * 64 * 64
-"""Pixels that a measured step sees, where one of a whole batch would take long."""
-
-SHORT = 0.05
-"""Seconds below which a step of a whole batch is measured as it is."""
 
 SEEN = 16
 """Images whose decoding is measured, at most."""
@@ -210,33 +199,6 @@ def _paces(legs: dict[str, tuple[Setup, Leg]], kinds: Mapping[str, str], steps: 
     begun = time.perf_counter()
     for kind in sorted(left, key=lambda kind: -left[kind]):
         if not paces or (left[kind] and processes.told(lambda: time.perf_counter() - begun < BUDGET)):
-            paces[kind] = _seconds_a_step(*examples[kind])
+            setup, leg = examples[kind]
+            paces[kind] = seconds_a_step(setup.root(0), leg, setup.device)
     return paces
-
-
-def _seconds_a_step(setup: Setup, leg: Leg) -> float:
-    """Measure a step: reading a whole batch, and working on a few rows of it, or on all where that is soon done."""
-    root = setup.root(0)
-    with plainly(leg.recipe.threads):
-        loop = make_loop(root, leg, None, setup.device)
-        readers = {name: StreamReader(name, stream, root, leg, setup.device) for name, stream in leg.stage.streams.items()}
-        read_batch(readers, leg, 0, root.seed, loop.objective)  # draws the order of an epoch
-        reading, (batch, now) = _timed(lambda: read_batch(readers, leg, min(1, leg.steps - 1), root.seed, loop.objective))
-        rows = len(batch["main"])
-        least = 2 * leg.recipe.accumulate  # batch normalisation needs two rows of every stream, in each accumulated part
-        few = cut(batch, max(1, min(rows // _few_rows(setup.splits.shape), *(len(rows) // least for rows in batch.values()))))[0]
-        first, _ = _timed(lambda: loop.run_step(few, now))
-        working = min(first, _timed(lambda: loop.run_step(few, now))[0]) * rows / len(few["main"])
-        if processes.told(lambda: working < SHORT):
-            working = min(_timed(lambda: loop.run_step(batch, now))[0] for _ in range(2))
-    return reading + working
-
-
-def _few_rows(shape: Sequence[int]) -> int:
-    return 8 if len(shape) == 1 else max(2, min(8, FEW_PIXELS // (shape[0] * shape[1])))
-
-
-def _timed(work: Callable[[], T]) -> tuple[float, T]:
-    begun = time.perf_counter()
-    done = work()
-    return time.perf_counter() - begun, done

@@ -224,7 +224,8 @@ def _machine(record: Mapping[str, Any]) -> _Fact:
     threads = _number(int(numerics["threads"]), "thread")
     processes = f", {numerics['processes']} processes" if numerics["processes"] != "1" else ""
     precision = "" if numerics["precision"] == "float32" else f", {numerics['precision']}"
-    return _Fact(f"{numerics['device']}{processes}, {threads}{precision}", {**numerics, "tailwise": record["version"]})
+    speed = "" if numerics.get("speed", "fast") == "fast" else f", {numerics['speed']}"
+    return _Fact(f"{numerics['device']}{processes}, {threads}{precision}{speed}", {**numerics, "tailwise": record["version"]})
 
 
 TOPICS: Mapping[str, Callable[[Mapping[str, Any]], _Fact]] = {
@@ -373,7 +374,7 @@ def _other_machine(mine: Sequence[Mapping[str, str]], theirs: Sequence[Mapping[s
             yield f"{MACHINE.get(name, name + ' {}').format(here)}, not {there}"
 
 
-MACHINE = {"device": "on {}", "capability": "CPU with {}", "precision": "in {}"}
+MACHINE = {"device": "on {}", "capability": "CPU with {}", "precision": "in {}", "speed": "by the {} loop"}
 """What is said of the machine; of all else its name and value, as in `threads 2` or `torch 2.9`."""
 
 

@@ -7,13 +7,17 @@ from importlib.metadata import version
 import torch
 
 from tailwise import processes
-from tailwise.errors import BadValue
+from tailwise.errors import BadValue, Clash
+from tailwise.models import has_compiler
+from tailwise.training.speed import COMPILED, FAST, PLAIN
 
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow")
 """Libraries whose version can reach a result's bits."""
 
 PRECISIONS = {"fp32": "float32", "bf16": "bfloat16"}
 """What one types -> what networks compute in."""
+
+SPEEDS = (FAST, PLAIN, COMPILED)
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -45,18 +49,34 @@ def check_precision(precision: str, device: torch.device) -> None:
         raise BadValue(f"--precision bf16 is not there on this {device.type}, which would emulate it, slowly; leave it out")
 
 
+def check_speed(speed: str, precision: str, device: torch.device) -> None:
+    """Refuse to compile where there is nothing to compile with, and to be plain and not.
+
+    Raises:
+        BadValue: no such speed, or no C++ compiler.
+        Clash: plain in bfloat16.
+    """
+    if speed not in SPEEDS:
+        raise BadValue(f"--speed is one of {', '.join(SPEEDS)}, got {speed!r}")
+    if speed == COMPILED and device.type == "cpu" and not has_compiler():
+        raise BadValue("--speed compiled needs a C++ compiler (g++ or clang++), and none is there; leave it out")
+    if speed == PLAIN and precision != "fp32":
+        raise Clash(f"--speed plain turns off all that is done for speed, --precision {precision} too; leave one of them out")
+
+
 def _cpu_has_bfloat16() -> bool:
     """Ask torch, by names that are private to it, for instructions on bfloat16."""
     asked = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     return any(ask() for ask in asked if ask is not None)
 
 
-def describe_numerics(device: torch.device, threads: int, precision: str = "fp32") -> dict[str, str]:
+def describe_numerics(device: torch.device, threads: int, precision: str = "fp32", speed: str = FAST) -> dict[str, str]:
     """Describe what a result's bits depend on beside data, seed and code."""
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "capability": torch.backends.cpu.get_cpu_capability(),
         "precision": PRECISIONS[precision],
+        "speed": speed,
         "processes": str(processes.count()),
         "threads": str(threads),
         **{library: version(library) for library in LIBRARIES},

@@ -6,23 +6,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 import torch
 
 from tailwise.counts import mean_counts
 from tailwise.data import Fold, Manifest, check_sound, check_trainable, deal, labelled, read, split, take_fold, thin, weigh_generated
-from tailwise.errors import BadData, Clash, UnknownName
+from tailwise.errors import BadData, BadValue, Clash, UnknownName
 from tailwise.groups import make_groups
 from tailwise.method import Learn, Net
 from tailwise.models import build, check_takes, is_pretrained, preprocessing, pretrained_name, resolve
 from tailwise.pixels import Normalise, Standardise
+from tailwise.pixels.packed import cores
 from tailwise.recipe import Recipe
 from tailwise.registry import Row, apply_settings, load, parse_row
 from tailwise.store import Store
 from tailwise.study.extractor import Extractor, describe_extractor, extract
-from tailwise.study.numerics import check_precision, choose_device, describe_numerics
+from tailwise.study.numerics import check_precision, check_speed, choose_device, describe_numerics
+from tailwise.study.pace import fastest_threads
 from tailwise.study.prepare import fill_features, fill_pixels, filled, ordered, pixels_of, prepare
 from tailwise.study.words import DataWords, TrainingWords
 from tailwise.training import Plan, Root, Splits, plan_method
@@ -84,6 +86,7 @@ class Setup:
         store: of states, pixels and features.
         device: where to train.
         precision: what networks compute in, `fp32` or `bf16`.
+        speed: how the arithmetic is laid out: `fast`, `plain` or `compiled`.
         extractor: the network whose features are trained on, or None.
         standardise: what its features went through; None until `ready`.
         is_ready: whether the splits hold what is trained on.
@@ -101,6 +104,7 @@ class Setup:
     store: Store
     device: torch.device
     precision: str = "fp32"
+    speed: str = "fast"
     extractor: Extractor | None = None
     standardise: Standardise | None = None
     is_ready: bool = False
@@ -119,7 +123,7 @@ class Setup:
 
     @cached_property
     def _numerics(self) -> dict[str, str]:
-        return describe_numerics(self.device, self.recipe.threads, self.precision)  # asks for versions, which are files
+        return describe_numerics(self.device, self.recipe.threads, self.precision, self.speed)  # asks for versions, which are files
 
     def plan(self, row: Row, seed: int) -> Plan:
         """Plan a row, once: the plan does not change when pixels or features are filled in."""
@@ -199,10 +203,10 @@ def make_setup(
     """
     rows, recipe = apply_settings(rows, training.settings, load("recipe", training.recipe))
     held = None if against is None else find_row(against, rows).text
-    if training.threads is not None:
-        recipe = with_second(recipe, threads=training.threads)
+    recipe = with_second(recipe, threads=_threads(training.threads, recipe))
     device, store = choose_device(training.device), store or Store()
     check_precision(training.precision, device)
+    check_speed(training.speed, training.precision, device)
     manifest = make_manifest(source, data, all_data) if folds is None else make_dealt(source, data, folds)
     manifest = manifest.with_content(store.shelf("hashes"))
     parts = {} if folds is None else {fold: take_fold(manifest, fold) for fold in (Fold(number, folds) for number in range(1, folds + 1))}
@@ -210,19 +214,36 @@ def make_setup(
         raise BadData(f"{manifest.name!r} has neither val nor test images, so nothing could be measured; make them with --split 80/10/10")
     if not any(setting.startswith("recipe.batch_size") for setting in training.settings):
         recipe = recipe.fit_batch(min(sum(part.counts()) for part in parts.values() or (manifest,)))
-    backbone, recipe, extractor = choose_network(training.net, recipe, manifest.kind, device, manifest.rows.height)
+    backbone, recipe, extractor = choose_network(
+        training.net, recipe, manifest.kind, device, 0 if training.speed == "plain" else manifest.rows.height
+    )
     splits = replace(prepare(manifest, recipe, data.groups, extractor), allowed=frozenset(training.allow))
     with forked(0, "check"):  # the caller's generator is not ours to draw from
         check_takes(build(resolve(Net(), backbone), splits.shape, len(splits.classes)), splits.shape)
     is_ready = manifest.kind == "features"
     if training.precision != "fp32" and (is_ready or extractor):
         raise Clash(f"--precision {training.precision} is for networks that see images; heads on features take seconds, leave it out")
-    setup = Setup(
-        manifest, splits, recipe, backbone, tuple(rows), store, device, training.precision, extractor, is_ready=is_ready, against=held
-    )
+    if training.speed == "compiled" and (is_ready or extractor):
+        raise Clash("--speed compiled is for networks that see images; heads on features take seconds, leave it out")
+    setup = Setup(manifest, splits, recipe, backbone, tuple(rows), store, device, training.precision, training.speed, extractor)
+    setup = replace(setup, is_ready=is_ready, against=held)
+    if training.threads == "auto":
+        threads = fastest_threads(setup.root(0), setup.plan(setup.rows[0], 0).legs[0], store, device)
+        setup = replace(setup, recipe=with_second(setup.recipe, threads=threads), _plans={})
     if parts:
         setup = replace(setup, dealt=_fold_setups(setup, parts, data.groups))
     return _fitting(setup)
+
+
+def _threads(asked: int | Literal["auto"] | None, recipe: Recipe) -> int:
+    """Give the threads to train with: what is asked for, else the recipe's as far as there are cores; 1 while they are still measured."""
+    if asked == "auto":
+        return 1
+    if asked is None:
+        return min(recipe.threads, cores())
+    if asked > cores():
+        raise BadValue(f"--threads {asked} are more than the {cores()} cores that this process may use; give at most {cores()}, or auto")
+    return asked
 
 
 def _fitting(setup: Setup) -> Setup:

@@ -50,7 +50,8 @@ class TrainingWords:
         settings: Set a knob, as in --set max_margin=0.3, --set ldam.scale=20 or --set recipe.epochs=20; may be repeated.
         device: Where to train.
         precision: What networks compute in: fp32, or bf16, about twice as fast where the CPU or GPU has it; weights and loss stay fp32.
-        threads: torch threads of the training process. Default: the recipe's.
+        threads: torch threads of the training process, or auto: the number that is fastest here, measured once. Default: the recipe's.
+        speed: How the arithmetic is laid out: fast; plain, to check it against; or compiled, for runs of thousands of steps.
         allow: Let methods learn on the images of this split too, without their labels, as sade(aggregate=yes) does; reports say so.
         processes: Train each run on this many processes of the CPU, which share every batch. Default: one.
         gpus: Train each run on this many GPUs, one process each, which share every batch. Default: one.
@@ -60,9 +61,10 @@ class TrainingWords:
     net: str | None = None
     settings: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = ()
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    threads: int | None = None
+    threads: int | Literal["auto"] | None = None
     allow: Annotated[tuple[Literal["test", "val"], ...], Parameter(negative="")] = ()
     precision: Literal["fp32", "bf16"] = "fp32"
+    speed: Literal["fast", "plain", "compiled"] = "fast"
     processes: int | None = None
     gpus: int | None = None
 

@@ -20,6 +20,7 @@ from tailwise.training.loop import Loop
 from tailwise.training.modes import plainly
 from tailwise.training.plan import Leg, Root, about_leg
 from tailwise.training.precision import FLOAT32, compute_in
+from tailwise.training.speed import COMPILED, FAST, compile_network, lay_out
 from tailwise.training.states import State, drop_inner, drop_state, load_state, nearest_state, save_state, stored_steps
 from tailwise.training.streams import StreamReader, read_batch
 
@@ -88,7 +89,7 @@ def make_loop(root: Root, leg: Leg, parent: State | None, device: torch.device) 
         joint.float()  # MPS holds no float64, in which constants are kept
     joint.to(device=device)
     if len(root.splits.shape) == 3:
-        joint.to(memory_format=torch.channels_last)
+        lay_out(root.numerics.get("speed", FAST), net)
     compute_in(root.numerics.get("precision", FLOAT32), net, device)
     loop = Loop(joint, leg, root.seed, device)
     if parent is not None and goes_on:
@@ -163,6 +164,8 @@ class LineRun:
         leg, settings = self.leg, self.settings
         readers = {n: StreamReader(n, s, self.root, leg, settings.device) for n, s in leg.stage.streams.items()}
         log = list(state.log) if state else []
+        if self.root.numerics.get("speed") == COMPILED:
+            self._compile(loop, readers)
         begun, before, kept = time.perf_counter(), state.seconds if state else 0.0, time.perf_counter()
         cuts = self.cuts
 
@@ -196,6 +199,13 @@ class LineRun:
             if interrupted:
                 raise KeyboardInterrupt(f"step {done:,} of {stop:,} is stored")
         return now_state(stop)  # of a stage of no steps
+
+    def _compile(self, loop: Loop, readers: Mapping[str, StreamReader]) -> None:
+        """Compile the network for the first batch of an epoch and for its last, which may be short; the seconds are said apart."""
+        steps = dict.fromkeys((0, self.leg.steps - 1))
+        took = compile_network(loop, (read_batch(readers, self.leg, step, self.root.seed) for step in steps))
+        said = "is not compiled, since it makes its steps in a way of its own" if took is None else f"was compiled in {took:.0f} s"
+        self.settings.waiting(f"stage {self.leg.stage.name} {said}")
 
     @property
     def cuts(self) -> set[int]:

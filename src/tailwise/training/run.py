@@ -21,6 +21,7 @@ from tailwise.pixels import Rows
 from tailwise.pixels.augment import Flip
 from tailwise.specification import key_of, room_digest
 from tailwise.store import Store
+from tailwise.training import speed
 from tailwise.training.joint import forked
 from tailwise.training.line import AtEpoch, LineRun, RunSettings, make_loop, parent_of
 from tailwise.training.modes import plainly
@@ -103,8 +104,9 @@ class Outcome:
     def _sweep(self, split: str, predictor: nn.Module | None = None) -> Answers:
         rows: Rows = self.root.splits.rows[split]
         with plainly(self.leg.recipe.threads), forked(self.root.seed, "predict", split, device=self.settings.device):
-            normalise, precision = self.leg.recipe.normalise or PLAIN, self.root.numerics.get("precision", FLOAT32)
-            return sweep(predictor or self.predictor, rows, normalise, self.settings.device, precision)
+            normalise, numerics = self.leg.recipe.normalise or PLAIN, self.root.numerics
+            precision, folds = numerics.get("precision", FLOAT32), numerics.get("speed") != speed.PLAIN
+            return sweep(predictor or self.predictor, rows, normalise, self.settings.device, precision, folds)
 
     def predictions(self) -> Predictions:
         """Predict every validation and test row, with the class means of the training features and the head's weights.

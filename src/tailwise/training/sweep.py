@@ -54,7 +54,9 @@ def _numpy(tensor: Tensor) -> NDArray[np.float32]:
 
 
 @torch.inference_mode()
-def sweep(predictor: nn.Module, rows: Rows, normalise: Normalise, device: torch.device, precision: str = FLOAT32) -> Answers:
+def sweep(
+    predictor: nn.Module, rows: Rows, normalise: Normalise, device: torch.device, precision: str = FLOAT32, folds: bool = True
+) -> Answers:
     """Run a predictor over all rows.
 
     Args:
@@ -63,6 +65,7 @@ def sweep(predictor: nn.Module, rows: Rows, normalise: Normalise, device: torch.
         normalise: of the recipe.
         device: where the predictor is.
         precision: what it computes in.
+        folds: whether normalisation may be folded into the convolutions before it.
     """
     view = View((), normalise)
     predictor.eval()
@@ -71,7 +74,7 @@ def sweep(predictor: nn.Module, rows: Rows, normalise: Normalise, device: torch.
     for start in range(0, len(rows), batch):
         chosen = np.arange(start, min(start + batch, len(rows)))
         images = view.of_rows(rows, chosen, _no_draws, slice(None), device)
-        if not start and len(rows) > batch:
+        if folds and not start and len(rows) > batch:
             predictor = folded(predictor, images[:CHECKED], precision)
         found.append(answers(predictor(images)))
     logits = np.concatenate([one.logits for one in found])
