@@ -7,7 +7,8 @@ what the workbench gives; beside the other, what it adds to what torch gives any
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -105,6 +106,33 @@ def endless(
     loader = DataLoader(Pictures(pixels, labels, transform), 128, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
     while True:
         yield from loader
+
+
+class Files(Dataset):
+    """Image files, brought to size as everyone's evaluation chain does."""
+
+    chain = transforms.Compose(
+        [
+            transforms.Resize(256),
+            transforms.CenterCrop(224),
+            transforms.ToTensor(),
+            transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ]
+    )
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, place: int) -> Tensor:
+        return self.chain(Image.open(self.paths[place]).convert("RGB"))
+
+
+def files_in_batches(paths: Sequence[Path]) -> DataLoader[Tensor]:
+    """Give batches of 32 image files, in order."""
+    return DataLoader(Files(paths), 32)
 
 
 def train_step(net: nn.Module, sgd: torch.optim.SGD, images: Tensor, labels: Tensor) -> float:

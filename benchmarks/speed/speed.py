@@ -21,6 +21,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import crops
+import features
 import numpy as np
 import torch
 from page import write_page
@@ -37,6 +38,7 @@ RESULTS = ROOT / "benchmarks/speed/results.jsonl"
 
 WORKS: dict[str, Callable[[Pixels, Path, int, bool], Iterator[Timed]]] = {
     "training": training.rows,
+    "features": features.rows,
     "crops": lambda pixels, place, rounds, smoke: crops.rows(pixels, rounds, smoke),
 }
 

@@ -161,7 +161,7 @@ def extract(
 
         def write(file: Path, rows: Sequence[int] = rows, done: int = done) -> None:
             nonlocal answer
-            answer = answer or _start(extractor, pixels, rows, device)
+            answer = answer or start(extractor, pixels, rows, device)
             batches = forward(answer, extractor.normalise, pixels, rows, device)
             np.save(file, np.concatenate(list(_counted(batches, done, len(contents), progress))))
 
@@ -172,8 +172,12 @@ def extract(
     return made
 
 
-def _start(extractor: Extractor, pixels: Pixels, rows: Sequence[int], device: torch.device) -> Answering:
-    """Start the engine, which the first of the images must agree on with the network itself."""
+def start(extractor: Extractor, pixels: Pixels, rows: Sequence[int], device: torch.device) -> Answering:
+    """Start an extractor's engine, and hold it against the network itself on the first of the images.
+
+    Raises:
+        Stopped: the engine cannot run this network, or answers otherwise.
+    """
     with plainly(cores()):
         module = extractor.module().to(device)
         example = extractor.normalise(torch.from_numpy(pixels(rows[:BATCH])).to(device))

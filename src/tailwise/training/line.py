@@ -20,6 +20,7 @@ from tailwise.training.loop import Loop
 from tailwise.training.modes import plainly
 from tailwise.training.plan import Leg, Root, about_leg
 from tailwise.training.precision import FLOAT32, compute_in
+from tailwise.training.resting import read_features
 from tailwise.training.speed import COMPILED, FAST, compile_network, lay_out
 from tailwise.training.states import State, drop_inner, drop_state, load_state, nearest_state, save_state, stored_steps
 from tailwise.training.streams import StreamReader, read_batch
@@ -163,6 +164,7 @@ class LineRun:
             loop.restore(state.tensors)
         leg, settings = self.leg, self.settings
         readers = {n: StreamReader(n, s, self.root, leg, settings.device) for n, s in leg.stage.streams.items()}
+        readers = read_features(loop, self.root, readers)
         log = list(state.log) if state else []
         if self.root.numerics.get("speed") == COMPILED:
             self._compile(loop, readers)
