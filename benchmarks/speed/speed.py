@@ -23,6 +23,7 @@ from pathlib import Path
 import crops
 import features
 import numpy as np
+import plan
 import torch
 from page import write_page
 from PIL import Image
@@ -39,6 +40,7 @@ RESULTS = ROOT / "benchmarks/speed/results.jsonl"
 WORKS: dict[str, Callable[[Pixels, Path, int, bool], Iterator[Timed]]] = {
     "training": training.rows,
     "features": features.rows,
+    "plan": plan.rows,
     "crops": lambda pixels, place, rounds, smoke: crops.rows(pixels, rounds, smoke),
 }
 

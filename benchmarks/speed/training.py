@@ -214,7 +214,7 @@ def rows(pixels: Pixels, place: Path, rounds: int, smoke: bool = False) -> Itera
     ours = {
         f"tailwise, {precision}" + (f", {speed}" if speed != FAST else ""): Ours(data, store, precision, speed=speed)
         for speed in speeds[1:]
-        for precision in precisions()
+        for precision in precisions()[: 1 if smoke else None]
     }
     published = Published(pixels)
     peers: dict[str, Any] = {"published loop": published} | ({} if smoke else {"tuned: channels_last, compile": Tuned(pixels)})

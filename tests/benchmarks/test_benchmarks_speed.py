@@ -21,7 +21,7 @@ def test_everything_runs_once_and_nothing_is_written():
     before = {path: path.read_bytes() for path in (ROOT / "docs/performance.md", SPEED / "results.jsonl") if path.exists()}
     done = subprocess.run([sys.executable, "speed.py", "--smoke"], capture_output=True, text=True, cwd=SPEED, timeout=300)
     assert done.returncode == 0, done.stderr
-    for work in ("training step", "epoch with its test pass", "crop, flip, normalise"):
+    for work in ("training step", "epoch with its test pass", "crop, flip, normalise", "MobileNetV2 features", "twelve methods"):
         assert work in done.stdout
     assert {path: path.read_bytes() for path in before} == before
 

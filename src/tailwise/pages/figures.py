@@ -337,7 +337,10 @@ def curves(content: Content) -> alt.TopLevelMixin | None:
     titles = {"loss": ("training loss, each row's own", ".4f"), "val_macro": ("macro accuracy on val", ".1%")}
     made = [_over_epochs(content, figure, title, form, picked) for figure, (title, form) in titles.items()]
     shown = [chart for chart in made if chart is not None]
-    return (shown[0] if len(shown) == 1 else alt.vconcat(*shown)).add_params(picked) if shown else None
+    if not shown:
+        return None
+    first = shown[0].add_params(picked)  # which the others heed: a second one of its name would be another
+    return first if len(shown) == 1 else alt.vconcat(first, *shown[1:])
 
 
 def _over_epochs(content: Content, figure: str, title: str, form: str, picked: alt.Parameter) -> alt.Chart | None:
