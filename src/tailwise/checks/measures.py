@@ -32,6 +32,9 @@ CHUNK = 4_096
 SIDE = 16
 """Side of the small pictures."""
 
+SMALL = 2_048
+"""Bytes of a file that may hold an image of one colour, whatever the others are."""
+
 _TOGETHER = 64
 _SCHEMA = {
     "error": pl.String,  # missing, unreadable or truncated; null where the image is fine
@@ -78,7 +81,8 @@ def inspect(manifest: Manifest, needs: Needs = "pixels", progress: Progress | No
 
     Returns:
         `images` has the manifest's rows sorted by id and, but for `table`, `bytes`, `content` (the hash of what is there now), `described`
-        (what a saved manifest says that it is) and the fields of `Measures`: those of pixels are null unless it is looked so far.
+        (what a saved manifest says that it is) and the fields of `Measures`: those of pixels are null unless it is looked so far, but for
+        files so small that they may be blank, which are decoded in any case.
 
     Raises:
         BadData: features, whose values are no pixels.
@@ -95,7 +99,11 @@ def inspect(manifest: Manifest, needs: Needs = "pixels", progress: Progress | No
     is_fine = troubles["error"].is_null().to_list()
     rows = rows.with_columns(_bytes(files, is_fine), *_contents(manifest, rows, files, is_fine, cache))
     if needs != "pixels":
-        headers = [_header(file) if file is not None and fine else Measures() for file, fine in zip(files, is_fine, strict=True)]
+        small = suspects(rows["bytes"].fill_null(np.iinfo(np.int64).max).to_numpy())
+        headers = [
+            Measures() if file is None or not fine else of_file(file)[0] if suspect else _header(file)
+            for file, fine, suspect in zip(files, is_fine, small, strict=True)
+        ]
         return Inspected(manifest, rows.with_columns(_first_of(troubles, _table(headers))))
     where = list(zip(files, rows["container"], rows["row"], strict=True))
 
@@ -105,6 +113,18 @@ def inspect(manifest: Manifest, needs: Needs = "pixels", progress: Progress | No
 
     measured, thumbnails = _of_contents(rows["content"], measure, progress)
     return Inspected(manifest, rows.with_columns(_first_of(troubles, measured)), thumbnails)
+
+
+def suspects(sizes: np.ndarray) -> np.ndarray:
+    """Say which files are so small that their image may be of one colour.
+
+    Args:
+        sizes: (N,) bytes.
+
+    Returns:
+        (N,) bool: at most `SMALL` bytes, or a third of the median.
+    """
+    return sizes <= (max(SMALL, float(np.median(sizes)) / 3) if len(sizes) else 0)
 
 
 def _bytes(files: Sequence[str | None], is_fine: Sequence[bool]) -> pl.Series:

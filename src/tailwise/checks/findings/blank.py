@@ -1,4 +1,7 @@
-"""Images of one colour: what a generator gives when it fails, and a scanner without a page."""
+"""Images of one colour: what a generator gives when it fails, and a scanner without a page.
+
+A quick look knows the pixels of small files alone, which is where these are.
+"""
 
 from __future__ import annotations
 
@@ -27,4 +30,4 @@ def find(found: Inspected) -> Iterable[Finding]:
     yield from finding_of("blank", "error", others, "{n} {of} of one colour: {named}.", "spread")
 
 
-CHECK = Check("images of one colour", "pixels", find, leave_all, "leaves them out")
+CHECK = Check("images of one colour", "files", find, leave_all, "leaves them out")
