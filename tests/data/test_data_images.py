@@ -379,3 +379,5 @@ def test_survey_of_nothing_is_refused():
 def test_upper_case_endings_are_images():
     assert images.is_image_name("x/A.JPeG")
     assert not images.is_image_name("x/a.txt")
+    assert not any(map(images.is_image_name, ("x/.jpg", ".jpg", "jpg", "a.jpg/b", "")))
+    assert images.is_image_name(Path("x.d/a.b.jpg"))

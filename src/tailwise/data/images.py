@@ -10,7 +10,6 @@ import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -344,4 +343,6 @@ def _header_or_reason(path: FilePath) -> tuple[int, int, str] | str:
 
 def is_image_name(name: FilePath) -> bool:
     """Tell whether a file's name ends like an image's, in upper or lower case."""
-    return Path(name).suffix.lower() in IMAGE_SUFFIXES
+    text = os.fspath(name)
+    dot = text.rfind(".")
+    return dot > 0 and text[dot - 1] not in "/\\" and text[dot:].lower() in IMAGE_SUFFIXES
