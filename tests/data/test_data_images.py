@@ -380,4 +380,4 @@ def test_upper_case_endings_are_images():
     assert images.is_image_name("x/A.JPeG")
     assert not images.is_image_name("x/a.txt")
     assert not any(map(images.is_image_name, ("x/.jpg", ".jpg", "jpg", "a.jpg/b", "")))
-    assert images.is_image_name(Path("x.d/a.b.jpg"))
+    assert images.is_image_name("x.d/a.b.jpg")

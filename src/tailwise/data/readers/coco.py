@@ -157,24 +157,21 @@ def _part(text: JsonTables, source: Path) -> Part:
         images = [Image(image_id=one.image_id, file_name=one.fpath) for one in annotations]
     if not images:
         raise BadData(f'{file}: no images; expected a list \'images\' with records such as {{"id": 1, "file_name": "a.jpg"}}')
-    of_images = pl.DataFrame(
-        {"image": _ids([one.image_id if one.id is None else one.id for one in images]), "path": [_path(one) for one in images]},
-        schema={"image": pl.String, "path": pl.String},
-    )
+    image_ids, annotated = _ids([one.image_id if one.id is None else one.id for one in images]), _ids([one.image_id for one in annotations])
+    of_images = pl.DataFrame({"image": image_ids.text, "path": _paths(images)}, schema={"image": pl.String, "path": pl.String})
+    genus = _ids([one.genus_id for one in annotations]).text if genera else pl.Series([None] * len(annotations), dtype=pl.String)
     of_annotations = pl.DataFrame(
         {
-            "annotation": _ids([one.id for one in annotations]),
-            "image": _ids([one.image_id for one in annotations]),
-            "class": _ids([one.category_id for one in annotations]),
-            "genus": [genera.get(_text(one.genus_id)) if one.genus_id is not None else None for one in annotations],
+            "annotation": _ids([one.id for one in annotations]).text,
+            "image": annotated.text,
+            "class": _ids([one.category_id for one in annotations]).text,
+            "genus": genus.replace_strict(genera, default=None, return_dtype=pl.String) if genera else genus,
         },
         schema=dict.fromkeys(("annotation", "image", "class", "genus"), pl.String),
     )
-    findings = [*empty_boxes(file, [(one.id, one.bbox) for one in annotations if one.bbox is not None])]
-    mixed = {type(one.image_id) for one in annotations if one.image_id is not None} | {
-        type(one.id if one.image_id is None else one.image_id) for one in images
-    }
-    if len(mixed) > 1:
+    boxes = [(one.id, one.bbox) for one in annotations if one.bbox is not None]
+    findings = [*empty_boxes(file, boxes)]
+    if len(image_ids.kinds | annotated.kinds) > 1:
         findings.append(Finding("mixed-ids", "note", f"{file.name}: image ids are numbers in some records, text in others; read as text."))
     split = _split_of(file, source, is_bare=bool("" in text.lists))
     tables = text.tables(known)
@@ -183,7 +180,7 @@ def _part(text: JsonTables, source: Path) -> Part:
         split,
         of_images,
         of_annotations,
-        2 * sum(one.bbox is not None for one in annotations) > len(annotations),
+        2 * len(boxes) > len(annotations),
         tables,
         tuple(findings),
     )
@@ -198,20 +195,37 @@ def _text(value: Id | None) -> str | None:
     return None if value is None else str(value)
 
 
-def _ids(values: Sequence[Id | None]) -> pl.Series:
-    if all(isinstance(value, int) for value in values):
+class Ids(NamedTuple):
+    """Ids of a list.
+
+    Attributes:
+        text: as text.
+        kinds: what they are in the file.
+    """
+
+    text: pl.Series
+    kinds: frozenset[type]
+
+
+def _ids(values: Sequence[Id | None]) -> Ids:
+    """Give ids as text; polars refuses a list that is not all of a kind, and then each is asked for its own."""
+    kinds: tuple[tuple[type, type[pl.DataType]], ...] = ((str, pl.String), (int, pl.Int64))
+    for kind, column in kinds:
         try:
-            return pl.Series(values, dtype=pl.Int64).cast(pl.String)
-        except (OverflowError, TypeError):  # beyond 64 bits; polars says it in two ways
-            pass
-    return pl.Series([_text(value) for value in values], dtype=pl.String)
+            found = pl.Series(values, dtype=column, strict=True)
+        except (OverflowError, TypeError):  # another kind, or beyond 64 bits
+            continue
+        return Ids(found.cast(pl.String), frozenset([kind] if found.null_count() < len(found) else []))
+    return Ids(pl.Series(list(map(_text, values)), dtype=pl.String), frozenset(type(value) for value in values if value is not None))
 
 
-def _path(image: Image) -> str | None:
-    """Give a file's name, or the end of its address with the folder that images of COCO lie in."""
-    if image.file_name is not None or image.coco_url is None:
-        return image.file_name
-    return "/".join(image.coco_url.split("/")[-2:])
+def _paths(images: Sequence[Image]) -> list[str | None]:
+    """Give files' names, or the ends of their addresses with the folder that images of COCO lie in."""
+    names = [image.file_name for image in images]
+    if None not in names:
+        return names
+    ends = (None if image.coco_url is None else "/".join(image.coco_url.split("/")[-2:]) for image in images)
+    return [end if name is None else name for name, end in zip(names, ends, strict=True)]
 
 
 def _rows(parts: Sequence[Part], source: Path, root: Path | None) -> tuple[pl.DataFrame, Path | None, str]:
@@ -267,32 +281,43 @@ def _folders(part: Part, root: Path | None) -> list[Path]:
 
 
 def _label(rows: pl.DataFrame, parts: Sequence[Part], classes: Classes, is_lvis: bool) -> tuple[pl.DataFrame, list[Finding]]:
-    """Join images, annotations and classes; give rows of a manifest, and what does not fit."""
+    """Join images, annotations and classes; give rows of a manifest, and what does not fit.
+
+    Ids are text and there are many: annotations are joined to them once, and rows go by their numbers from there on.
+    """
+    rows = rows.drop("row").with_row_index("at")
     findings: list[Finding] = []
     pairs = []
     for part in parts:
         findings += orphans(part.file.name, part.split, part.images, part.annotations, classes)
-        here = rows.filter(pl.col("split") == part.split).select("id", "image")
+        here = rows.filter(pl.col("split") == part.split).select("at", "id", "image")
         known = part.annotations.join(here, on="image").join(classes.labels, on="class")
         findings += label_findings(part.file.name, known, classes)
-        pairs.append(known.select("id", "label"))
-    of_image = pl.concat(pairs).unique().sort("id", "label").group_by("id", maintain_order=True).agg(pl.col("label"))
-    several = of_image.filter(pl.col("label").list.len() > 1)
-    table = rows.join(of_image, on="id", how="left", maintain_order="left")
-    is_multi = is_lvis or (several.height > 0 and any(part.boxes for part in parts))
-    if several.height:
-        named = several["id"].sort()
-        says = f"{several.height:,} images have annotations of several classes: {first_five(named.to_list())}."
-        findings.append(Finding("several-classes", "note" if is_multi else "error", says, several.height, tuple(named)))
+        pairs.append(known.select("at", "label"))
+    labels = pl.concat(pairs).unique()
+    if labels.is_empty():
+        raise BadData(f"{parts[0].file}: no image has a label; give the file with the annotations beside it, in one folder")
+    has_several = pl.col("at").is_duplicated()
+    several = rows[labels.filter(has_several)["at"].unique()]["id"].sort()
+    is_multi = is_lvis or (len(several) > 0 and any(part.boxes for part in parts))
+    if len(several):
+        says = f"{len(several):,} images have annotations of several classes: {first_five(several.to_list())}."
+        findings.append(Finding("several-classes", "note" if is_multi else "error", says, len(several), tuple(several)))
+    order = pl.col("split").replace_strict(dict(zip(SPLITS, range(3), strict=True)), return_dtype=pl.Int8)
     if is_multi:
+        of_image = labels.sort("at", "label").group_by("at", maintain_order=True).agg(pl.col("label"))
+        table = rows.join(of_image, on="at", how="left", maintain_order="left")
         annotated = {part.split for part in parts if part.annotations.height}
         targets = pl.when(pl.col("split").is_in(sorted(annotated))).then(pl.col("label").fill_null([])).otherwise(pl.col("label"))
-        table = table.with_columns(targets=targets.cast(pl.List(pl.Int32)), label=pl.lit(None, pl.Int32))
-    else:
-        table = table.with_columns(label=pl.when(pl.col("label").list.len() == 1).then(pl.col("label").list.first()))
-    if of_image.is_empty():
-        raise BadData(f"{parts[0].file}: no image has a label; give the file with the annotations beside it, in one folder")
-    order = pl.col("split").replace_strict(dict(zip(SPLITS, range(3), strict=True)), return_dtype=pl.Int8)
-    table = table.sort(order, "label", "image") if not is_multi else table.sort(order, "image")
-    columns = ["id", "path", "label", "split", *(["targets"] if is_multi else [])]
-    return table.select(columns), findings
+        table = table.with_columns(targets=targets.cast(pl.List(pl.Int32)), label=pl.lit(None, pl.Int32)).sort(order, "image")
+        return table.select("id", "path", "label", "split", "targets"), findings
+    table = rows.join(labels.filter(~has_several) if len(several) else labels, on="at", how="left", maintain_order="left")
+    return _by_class(table.with_columns(order.alias("order"))).select("id", "path", "label", "split"), findings
+
+
+def _by_class(table: pl.DataFrame) -> pl.DataFrame:
+    """Sort by `order`, `label` and `image`: by the numbers alone where images of a class come in order, as they mostly do."""
+    coarse = table.sort("order", "label", maintain_order=True)
+    image, alike = pl.col("image"), [pl.col(name).eq_missing(pl.col(name).shift()) for name in ("order", "label")]
+    torn = pl.all_horizontal(alike) & (image < image.shift())
+    return coarse if not coarse.select(torn.any()).item() else table.sort("order", "label", "image")
