@@ -31,13 +31,16 @@ def tables(rows: Sequence[Mapping[str, Any]]) -> str:
 def _line(row: Mapping[str, Any]) -> str:
     median, least, most = row["ratio"]
     said = f"{median:.2f} ({least:.2f} to {most:.2f})"
-    faster = f"**{said}**" if least > 1 else f"{said}: no difference is claimed"
     more = row["more"] or {}
+    faster = f"**{said}**" if least > 1 else f"{said}: no difference is claimed"
+    if "share_of_memory" in more:
+        faster = f"{said} of its memory, {more['megabytes']:,} MB"
     rate = f"; {more['gflops']:g} GFLOP/s, {more['of_gemm']:g} of a matrix product's" if "gflops" in more else ""
     bar = "" if row["bar"] is None else f"{row['bar']:g} / {row['goal']:g}"
     setup = f"{row['setup']:.0f} s" if row["setup"] > 5 else ""
     setup += f"; pays after {more['pays_after']:,} steps" if "pays_after" in more else ""
-    return f"| {row['work']} | {row['peer']} | {row['variant']} | {faster}{rate} | {row['cpu']:.2f} | {setup} | {bar} |"
+    cpu = f"{row['cpu']:.2f}" if row["cpu"] else ""
+    return f"| {row['work']} | {row['peer']} | {row['variant']} | {faster}{rate} | {cpu} | {setup} | {bar} |"
 
 
 def _machine(said: Mapping[str, Any]) -> str:

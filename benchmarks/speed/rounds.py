@@ -7,8 +7,9 @@ import os
 import platform
 import resource
 import statistics
+import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from types import MappingProxyType
@@ -122,6 +123,49 @@ def race(
         cpu = statistics.median(found[names[0]][1] / max(found[name][1], 1e-9) for found in taken)
         spread = (statistics.median(ratios), min(ratios), max(ratios))
         made.append(Timed(work, name, names[0], wall, spread, cpu, setup[name], rounds, bar, goal, more(name, wall)))
+    return made
+
+
+def race_fresh(
+    work: str,
+    variants: Mapping[str, Sequence[str]],
+    rounds: int,
+    bars: Mapping[str, tuple[float, float]],
+    memory_bars: Mapping[str, tuple[float, float]],
+) -> list[Timed]:
+    """Time commands against the first of them, each in a process of its own that says what it took, as `readers.py` does.
+
+    Returns:
+        A row of seconds and one of peak memory for each but the first; of memory the share of the first's, so less is better.
+
+    Raises:
+        SystemExit: they say different things.
+    """
+    names = list(variants)
+    taken = []
+    for number in range(rounds):
+        order = names if number % 2 else names[::-1]
+        done = {name: subprocess.run(variants[name], check=True, capture_output=True, text=True).stdout for name in order}
+        found = {name: json.loads(text) for name, text in done.items()}
+        if len({one["said"] for one in found.values()}) > 1:
+            raise SystemExit(f"{work}: {found}: nothing is timed")
+        taken.append(found)
+    made = []
+    for name in names[1:]:
+
+        def spread(of: str, turned: bool, name: str = name) -> tuple[float, float, float]:
+            ratios = [found[names[0]][of] / found[name][of] for found in taken]
+            ratios = [1 / ratio for ratio in ratios] if turned else ratios
+            return statistics.median(ratios), min(ratios), max(ratios)
+
+        wall = statistics.median(found[name]["seconds"] for found in taken)
+        bar, goal = bars[name]
+        faster, less = spread("seconds", False), spread("bytes", True)
+        made.append(Timed(work, name, names[0], wall, faster, spread("cpu", False)[0], 0.0, rounds, bar, goal))
+        bar, goal = memory_bars[name]
+        peak = statistics.median(found[name]["bytes"] for found in taken) / 2**20
+        more = {"share_of_memory": True, "megabytes": round(peak)}
+        made.append(Timed(f"{work}: peak memory", name, names[0], wall, less, 0.0, 0.0, rounds, bar, goal, more))
     return made
 
 

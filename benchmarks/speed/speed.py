@@ -22,6 +22,7 @@ from pathlib import Path
 
 import crops
 import features
+import metadata
 import numpy as np
 import plan
 import torch
@@ -41,6 +42,7 @@ WORKS: dict[str, Callable[[Pixels, Path, int, bool], Iterator[Timed]]] = {
     "training": training.rows,
     "features": features.rows,
     "plan": plan.rows,
+    "metadata": lambda pixels, place, rounds, smoke: metadata.rows(place, rounds, smoke),
     "crops": lambda pixels, place, rounds, smoke: crops.rows(pixels, rounds, smoke),
 }
 
