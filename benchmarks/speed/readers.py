@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def peak_memory() -> int:
-    """Give the most bytes that this process has had; Linux counts those of the one that started it in `ru_maxrss`, so it is asked elsewhere."""
+    """Give the most bytes that this process has had; Linux has those of the one that started it in `ru_maxrss`, so `VmHWM` is asked."""
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
