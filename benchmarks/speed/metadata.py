@@ -114,9 +114,7 @@ def splitting(rounds: int, images: int) -> Iterator[Timed]:
         return split(manifest, "80/0/20", number).rows.height
 
     work = f"a fifth of each of {classes:,} classes of {len(labels):,} rows"
-    yield from race(
-        work, {"pandas groupby.sample": peer, "tailwise, a checked manifest": ours}, rounds, {"tailwise, a checked manifest": (7.5, 12)}
-    )
+    yield from race(work, {"pandas groupby.sample": peer, "tailwise": ours}, rounds, {"tailwise": (7.5, 12)})
 
 
 def listing(place: Path, rounds: int, files: int) -> Iterator[Timed]:

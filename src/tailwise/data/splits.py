@@ -20,6 +20,9 @@ SMALLEST_SHARED = 5
 """The default rule takes nothing away from classes with fewer images."""
 
 
+FIFTH, TENTH = Fraction(1, 5), Fraction(1, 10)
+
+
 def split(manifest: Manifest, shares: str | None = None, seed: int = 0) -> Manifest:
     """Cut each class into train, val and test.
 
@@ -48,10 +51,11 @@ def split(manifest: Manifest, shares: str | None = None, seed: int = 0) -> Manif
         raise BadData(f"manifest {manifest.name!r} holds generated images; split first, then fill")
     if manifest.task == "multi-label":
         raise BadData(f"manifest {manifest.name!r} has several labels an image and is not split here; name the splits in its table")
+    stops = None if percents is None else (percents[0] / 100, (percents[0] + percents[1]) / 100)
     of_row = np.zeros(manifest.rows.height, dtype=np.int64)  # rows without a label stay in train
     small, untrained = [], []
     for label, positions in seeded_order(manifest.rows, manifest.classes, seed, "split"):
-        sizes = _default_sizes(len(positions)) if percents is None else _sizes(len(positions), percents)
+        sizes = _default_sizes(len(positions)) if stops is None else _sizes(len(positions), stops)
         of_row[positions] = np.repeat(np.arange(3), sizes)
         if percents is None and 0 < len(positions) < SMALLEST_SHARED:
             small.append(manifest.classes[label])
@@ -77,21 +81,22 @@ def parse_shares(shares: str) -> tuple[Fraction, Fraction, Fraction]:
     return train, val, test
 
 
-def _half_up(number: Fraction) -> int:
-    return (number + Fraction(1, 2)).__floor__()
+def _half_up(images: int, share: Fraction) -> int:
+    """Give a share of the images, halves rounded up, in whole numbers alone: there may be a million classes."""
+    below = share.denominator
+    return (2 * images * share.numerator + below) // (2 * below)
 
 
-def _sizes(images: int, percents: tuple[Fraction, Fraction, Fraction]) -> tuple[int, int, int]:
-    train_stop = _half_up(images * percents[0] / 100)
-    val_stop = _half_up(images * (percents[0] + percents[1]) / 100)
+def _sizes(images: int, stops: tuple[Fraction, Fraction]) -> tuple[int, int, int]:
+    train_stop, val_stop = (_half_up(images, share) for share in stops)
     return train_stop, val_stop - train_stop, images - val_stop
 
 
 def _default_sizes(images: int) -> tuple[int, int, int]:
     if images < SMALLEST_SHARED:
         return images, 0, 0
-    test = max(1, _half_up(Fraction(images, 5)))
-    val = max(1, _half_up(Fraction(images - test, 10)))
+    test = max(1, _half_up(images, FIFTH))
+    val = max(1, _half_up(images - test, TENTH))
     return images - test - val, val, test
 
 
