@@ -185,7 +185,7 @@ def test_a_list_without_images_is_looked_at_as_a_table():
     assert {finding.kind for finding in result.findings} == {"class-without-training-images", "class-without-test-images"}
 
 
-def test_a_quick_look_decodes_nothing(photos, monkeypatch):
+def test_a_quick_look_decodes_nothing_but_small_files(photos, monkeypatch):
     shutil.copy(photos / "test" / "ant" / "0.png", photos / "train" / "ant" / "leak.png")
     monkeypatch.setattr("tailwise.checks.measures.read_pixels", lambda *_: pytest.fail("an image was decoded"))
     assert [finding.kind for finding in look(read(photos))] == ["duplicate-across-splits"]

@@ -292,7 +292,8 @@ def test_features_are_written_once_and_compared(photos, capsys):
     assert "weights sha256" in text
     command = shlex.split(next(line for line in text.splitlines() if line.startswith("next: ")).removeprefix("next: tailwise "))
     record = told(capsys, *words)
-    assert {"schema", "key", "data", "images", "network", "weights", "size", "normalise", "resize", "width", "folder"} == set(record)
+    named = {"schema", "key", "data", "images", "network", "weights", "size", "normalise", "resize", "width", "engine", "folder"}
+    assert named == set(record)
     assert said(capsys, *words).startswith("already done:")
     assert "another network" in refused(capsys, *words[:2], "--size", "40", "--out", "my vectors")
     assert "Recommended: " in said(capsys, *command, "--methods", "ce", "--seeds", "1", "--set", "recipe.epochs=2")

@@ -148,7 +148,7 @@ def counted(monkeypatch) -> Counter:
     count(setup, "plan_method", "planned")
     count(tree, "stored_steps", "listed")
     count(numerics, "version", "versions")
-    count(estimate, "_seconds_a_step", "measured")
+    count(estimate, "seconds_a_step", "measured")
     return found
 
 

@@ -72,7 +72,7 @@ def test_images_that_the_store_lacks_are_counted(photos, tmp_path, monkeypatch):
 
 
 def test_only_steps_that_the_store_lacks_are_counted(vectors, tmp_path, monkeypatch):
-    monkeypatch.setattr(estimate_module, "_seconds_a_step", lambda setup, leg: 1.0)
+    monkeypatch.setattr(estimate_module, "seconds_a_step", lambda root, leg, device: 1.0)
     made = setup(vectors, tmp_path / "store")
     epoch = made.plan(made.rows[0], 0).legs[0].steps
     whole = estimate(made, [0, 1])
@@ -88,7 +88,7 @@ def test_only_steps_that_the_store_lacks_are_counted(vectors, tmp_path, monkeypa
 
 
 def test_the_order_of_rows_changes_no_count(vectors, tmp_path, monkeypatch):
-    monkeypatch.setattr(estimate_module, "_seconds_a_step", lambda setup, leg: 1.0)
+    monkeypatch.setattr(estimate_module, "seconds_a_step", lambda root, leg, device: 1.0)
     counted = {estimate(setup(vectors, tmp_path / "store", rows), [0]).training for rows in ("ce,ce-drw", "ce-drw,ce", "crt,ce-drw,ce")}
     epoch = 5  # 36 training rows in batches of eight
     assert counted == {6 * epoch, 7 * epoch}
@@ -96,7 +96,7 @@ def test_the_order_of_rows_changes_no_count(vectors, tmp_path, monkeypatch):
 
 def test_what_is_not_measured_any_more_costs_what_the_others_do(vectors, tmp_path, monkeypatch):
     monkeypatch.setattr(estimate_module, "BUDGET", 0.0)
-    monkeypatch.setattr(estimate_module, "_seconds_a_step", lambda setup, leg: 3.0)
+    monkeypatch.setattr(estimate_module, "seconds_a_step", lambda root, leg, device: 3.0)
     made = setup(vectors, tmp_path / "store")
     assert estimate(made, [0]).training == 3.0 * plan_study(made, [0])[1].ahead
 
@@ -192,7 +192,7 @@ def test_only_a_few_images_are_decoded_to_know_what_all_will_cost(tmp_path, monk
 
 def test_a_kind_of_step_is_measured_once_whatever_the_knobs_of_its_loss(vectors, tmp_path, monkeypatch):
     measured = []
-    monkeypatch.setattr(estimate_module, "_seconds_a_step", lambda setup, leg: measured.append(leg) or 1.0)
+    monkeypatch.setattr(estimate_module, "seconds_a_step", lambda root, leg, device: measured.append(leg) or 1.0)
     knobs = ",".join(f"ldam(max_margin={i / 10})" for i in range(1, 9))
     estimate(setup(vectors, tmp_path / "store", f"ce,{knobs},ce+sam,mixup"), range(3))
     assert len(measured) == 3

@@ -22,6 +22,7 @@ from tailwise.pixels.packed import cores
 from tailwise.recipe import Recipe
 from tailwise.registry import Row, apply_settings, load, parse_row
 from tailwise.store import Store
+from tailwise.study.augmenting import take_augmentations
 from tailwise.study.extractor import Extractor, describe_extractor, extract
 from tailwise.study.numerics import check_precision, check_speed, choose_device, describe_numerics
 from tailwise.study.pace import fastest_threads
@@ -201,7 +202,8 @@ def make_setup(
     Raises:
         TailwiseError: one line on the first thing that does not fit.
     """
-    rows, recipe = apply_settings(rows, training.settings, load("recipe", training.recipe))
+    settings, recipe = take_augmentations(training.settings, load("recipe", training.recipe))
+    rows, recipe = apply_settings(rows, settings, recipe)
     held = None if against is None else find_row(against, rows).text
     recipe = with_second(recipe, threads=_threads(training.threads, recipe))
     device, store = choose_device(training.device), store or Store()
