@@ -1,6 +1,6 @@
 """What bfloat16 costs: the same networks trained in float32 and in bfloat16, and their difference on the same test images.
 
-    .venv/bin/python benchmarks/speed/paired.py                    # half an hour of two cores
+    .venv/bin/python benchmarks/speed/paired.py                    # half an hour of a core
     .venv/bin/python benchmarks/speed/paired.py --epochs 200       # the published length
 
 Writes a paragraph into `docs/performance.md`. What is trained is kept in `tailwise-out/paired`, so it goes on where it was stopped.
@@ -14,18 +14,18 @@ import sys
 import tempfile
 from pathlib import Path
 
-import tailwise as tw
 from speed import ROOT, real_pixels
 from tailwise.evaluation import Measured, summarise
+from tailwise.study.compare import Study
 
 PAGE, OUT = ROOT / "docs/performance.md", ROOT / "tailwise-out/paired"
 BEGIN, END = "<!-- paired: made by benchmarks/speed/paired.py -->", "<!-- end of paired -->"
-METHODS, SEEDS = "ce,balanced-softmax", 3
+METHODS, SEEDS = "ce", 3
 PRECISIONS = ("fp32", "bf16")
 
 
 def main() -> int:
-    """Train both side by side, hold them against each other, and write what came out."""
+    """Train both, hold them against each other, and write what came out."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=10)
     asked = parser.parse_args()
@@ -34,7 +34,7 @@ def main() -> int:
         running = [subprocess.Popen(_words(data, precision, asked.epochs)) for precision in PRECISIONS]
         if any(one.wait() for one in running):
             return 1
-    studies = {precision: tw.Study.load(OUT / f"{precision}-{asked.epochs}") for precision in PRECISIONS}
+    studies = {precision: Study.load(OUT / f"{precision}-{asked.epochs}") for precision in PRECISIONS}
     said = []
     for method in METHODS.split(","):
         rows = [Measured(f"{method}, {p}", [run.evaluate("test") for run in study.runs[method]]) for p, study in studies.items()]

@@ -8,6 +8,7 @@ import tailwise as tw
 from tailwise.errors import BadValue, UnknownName
 from tailwise.pixels.augment import AutoAugment, Blur, Cutout, Flip, PadCrop, RandAugment, ResizedCrop
 from tailwise.registry import load
+from tailwise.store import Store
 from tailwise.study.augmenting import AUGMENTATIONS, parse_augmentations, take_augmentations
 
 
@@ -59,6 +60,6 @@ def test_settings_reach_both_recipes_and_leave_the_others():
 
 def test_a_run_is_trained_with_them_and_says_so(tmp_path):
     words = ["recipe.epochs=1", "recipe.augment=pad-crop(pad=1),rand-augment,cutout(size=3)"]
-    run = tw.train("digits", "ce", recipe="demo", settings=words, out=tmp_path / "run", store=tw.Store(tmp_path / "store"))
+    run = tw.train("digits", "ce", recipe="demo", settings=words, out=tmp_path / "run", store=Store(tmp_path / "store"))
     assert "RandAugment" in str(run.record["recipe"]["augment"])
     assert "Cutout" in str(run.record["recipe"]["augment"])
