@@ -14,8 +14,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from cifar100 import real_pixels
+
 import tailwise as tw
-from speed import ROOT, real_pixels
+from speed import ROOT
 from tailwise.evaluation import Measured, summarise
 
 PAGE, OUT = ROOT / "docs/performance.md", ROOT / "tailwise-out/paired"

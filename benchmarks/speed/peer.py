@@ -151,8 +151,9 @@ def test_pass(net: nn.Module, pixels: NDArray[np.uint8], labels: NDArray[np.int6
     """Measure top-1 accuracy as published."""
     net.eval()
     right = 0
+    device = next(net.parameters()).device
     with torch.no_grad():
         for images, targets in DataLoader(Pictures(pixels, labels, TEST), 100):
-            right += int((net(images).argmax(1) == targets).sum().item())
+            right += int((net(images.to(device)).argmax(1) == targets.to(device)).sum().item())
     net.train()
     return right / len(labels)

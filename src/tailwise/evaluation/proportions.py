@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 
@@ -26,9 +27,7 @@ def wilson(correct: int, images: int, level: float = LEVEL) -> Interval | None:
     _check(correct, images)
     if not images:
         return None
-    from scipy import special
-
-    z2 = special.ndtri(0.5 + level / 2) ** 2
+    z2 = NormalDist().inv_cdf(0.5 + level / 2) ** 2
     centre = (correct + z2 / 2) / (images + z2)
     half = math.sqrt(z2 * (correct * (images - correct) / images + z2 / 4)) / (images + z2)
     low = 0.0 if correct == 0 else max(0.0, centre - half)  # both are exact there, and rounding is not
