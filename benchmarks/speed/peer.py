@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from cifar100 import CLASSES
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
@@ -20,7 +21,6 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-CLASSES = 100
 
 
 class Basic(nn.Module):
