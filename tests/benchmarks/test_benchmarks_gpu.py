@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from alone import REFUSES, others
+
 ROOT = Path(__file__).parents[2]
 GPU = ROOT / "benchmarks/gpu"
 ENVIRONMENT = {
@@ -25,14 +27,12 @@ def lines(folder: Path) -> dict[str, dict]:
     return {line["part"]: line for line in map(json.loads, (folder / "results.jsonl").read_text().splitlines())}
 
 
-def test_everything_runs_once_without_a_gpu(tmp_path):
+def test_everything_runs_once_without_a_gpu_and_with_few_libraries(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(REFUSES)
+    path = os.pathsep.join((str(tmp_path), ENVIRONMENT["PYTHONPATH"]))
+    environment = {**ENVIRONMENT, "OUT": str(tmp_path), "PYTHONPATH": path, "REFUSED": ",".join(others())}
     done = subprocess.run(
-        ["bash", str(GPU / "run.sh"), "--smoke"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=300,
-        env={**ENVIRONMENT, "OUT": str(tmp_path)},
+        ["bash", str(GPU / "run.sh"), "--smoke"], capture_output=True, text=True, cwd=tmp_path, timeout=300, env=environment
     )
     assert done.returncode == 0, done.stdout + done.stderr
     found = lines(tmp_path)
