@@ -9,8 +9,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 python=${PYTHON:-python3}
-site=$(mktemp -d)
-trap 'rm -rf "$site"' EXIT
+made=$(mktemp -d)
+trap 'rm -rf "$made"' EXIT
+site=$made/site-packages # by that name it is an installed package, whose code is nobody's own
 export PYTHONPATH="$PWD/src:$PWD/benchmarks/speed:$site${PYTHONPATH:+:$PYTHONPATH}"
 export PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 if ! "$python" -c "import msgspec" 2>/dev/null; then
