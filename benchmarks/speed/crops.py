@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from cifar100 import Pixels
 from numpy.typing import NDArray
 from peer import BY_PILLOW, MEAN, STD, TRAIN, endless
 from rounds import Timed, race
@@ -13,7 +14,6 @@ from rounds import Timed, race
 from tailwise import seeds
 from tailwise.pixels import Normalise, Rows, View
 from tailwise.pixels.augment import Flip, PadCrop
-from training import Pixels
 
 CPU = torch.device("cpu")
 BATCHES = 60

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import timm
 import torch
+from cifar100 import Pixels
 from numpy.typing import NDArray
 from peer import files_in_batches
 from PIL import Image
@@ -18,7 +19,7 @@ from safetensors.torch import save_file
 
 from tailwise.models import Engine, choose_engine
 from tailwise.study.extractor import describe_extractor, forward, image_pixels, start
-from training import CPU, Pixels
+from training import CPU
 
 NETWORK, SIZE = "mobilenetv2_100", 224
 FILES, A_ROUND = 2_000, 200

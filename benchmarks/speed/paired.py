@@ -14,7 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from speed import ROOT, real_pixels
+from cifar100 import real_pixels
+from speed import ROOT
 from tailwise.evaluation import Measured, summarise
 from tailwise.study.compare import Study
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from cifar100 import CLASSES
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
@@ -20,7 +21,6 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-CLASSES = 100
 
 
 class Basic(nn.Module):
@@ -151,8 +151,9 @@ def test_pass(net: nn.Module, pixels: NDArray[np.uint8], labels: NDArray[np.int6
     """Measure top-1 accuracy as published."""
     net.eval()
     right = 0
+    device = next(net.parameters()).device
     with torch.no_grad():
         for images, targets in DataLoader(Pictures(pixels, labels, TEST), 100):
-            right += int((net(images).argmax(1) == targets).sum().item())
+            right += int((net(images.to(device)).argmax(1) == targets.to(device)).sum().item())
     net.train()
     return right / len(labels)

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from cifar100 import Pixels
 from peer import ResNet32, endless, optimiser, test_pass, train_step
 from rounds import Timed, race
 
 import tailwise as tw
 from tailwise.store import Store
-from training import Pixels, precisions
+from training import precisions
 
 METHODS = "ce,ce-drw,crt,lws,la,ncm,ldam,ldam-drw,balanced-softmax,focal,class-balanced,mixup"
 SECOND_STAGES = ("crt", "lws")

@@ -12,30 +12,25 @@ agree.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import crops
 import features
 import metadata
-import numpy as np
 import plan
 import torch
+from cifar100 import Pixels, made_up, real_pixels
 from page import write_page
-from PIL import Image
 from rounds import Timed, machine
 
 import tailwise  # noqa: F401 - first, since it says how torch's threads wait
 import training
-from training import Pixels, made_up
 
 ROOT = Path(__file__).resolve().parents[2]
-SHARED = ROOT / "../shared/data/cifar-100-lt/cifar100_lt100.npz"
 RESULTS = ROOT / "benchmarks/speed/results.jsonl"
 
 WORKS: dict[str, Callable[[Pixels, Path, int, bool], Iterator[Timed]]] = {
@@ -45,25 +40,6 @@ WORKS: dict[str, Callable[[Pixels, Path, int, bool], Iterator[Timed]]] = {
     "metadata": lambda pixels, place, rounds, smoke: metadata.rows(place, rounds, smoke),
     "crops": lambda pixels, place, rounds, smoke: crops.rows(pixels, rounds, smoke),
 }
-
-
-def real_pixels() -> Pixels:
-    """Read CIFAR-100-LT.
-
-    Raises:
-        SystemExit: it is not there.
-    """
-    if not SHARED.is_file():
-        raise SystemExit(f"{SHARED} is not there; these figures are of real pixels")
-    held = np.load(SHARED)
-
-    def part(name: str) -> tuple[np.ndarray, np.ndarray]:
-        data, offsets = held[f"{name}_webp"], held[f"{name}_offsets"].astype(int)
-        pictures = [Image.open(io.BytesIO(data[a:b].tobytes())).convert("RGB") for a, b in pairwise(offsets)]
-        pixels = np.concatenate([np.asarray(picture).reshape(-1, 32, 32, 3) for picture in pictures])
-        return pixels, np.repeat(np.arange(len(pictures)), held[f"{name}_counts"])
-
-    return Pixels(*part("train"), *part("test"))
 
 
 def main(words: Sequence[str] | None = None) -> int:

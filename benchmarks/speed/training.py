@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from cifar100 import Pixels
+from gate import GATE, GATE_STEPS, GENTLE, gap
 from numpy.typing import NDArray
-from peer import CLASSES, ResNet32, endless, optimiser, test_pass, train_step
+from peer import ResNet32, endless, optimiser, test_pass, train_step
 from rounds import Timed, race
 from torch import Tensor
 from torch.nn import functional
@@ -28,31 +30,6 @@ from tailwise.training.sweep import sweep
 CPU = torch.device("cpu")
 STEP_GFLOP = 3 * 2 * 68.87e6 * 128 / 1e9
 """Of a step of ResNet-32 on 128 images: three times the forward's multiply-adds."""
-
-GATE_STEPS, GATE, GENTLE = 20, 1e-4, 1e-3
-"""Steps of the gate, by how much a loss may differ from the peer's, relative, and the rate at which both run freely."""
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """A data set in memory.
-
-    Attributes:
-        train: (N, 32, 32, 3) uint8.
-        train_labels: (N,) int64.
-        test: (M, 32, 32, 3) uint8.
-        test_labels: (M,) int64.
-    """
-
-    train: NDArray[np.uint8]
-    train_labels: NDArray[np.int64]
-    test: NDArray[np.uint8]
-    test_labels: NDArray[np.int64]
-
-    def save(self, file: Path) -> Path:
-        """Write it as the workbench reads it."""
-        np.savez(file, x_train=self.train, y_train=self.train_labels, x_test=self.test, y_test=self.test_labels)
-        return file
 
 
 class Ours:
@@ -108,35 +85,13 @@ def check_same_mathematics(data: Path, store: Store, speeds: Sequence[str], step
         SystemExit: one is above the gate: nothing is timed then.
     """
     found = {
-        f"{speed}, {name}": _gap(Ours(data, store, rate=rate, speed=speed), steps, together)
+        f"{speed}, {name}": gap(Ours(data, store, rate=rate, speed=speed), steps, together)
         for speed in speeds
         for name, rate, together in (("free", GENTLE, False), ("together", None, True))
     }
     if not max(found.values()) <= GATE:
         raise SystemExit(f"the losses of {steps} steps differ by {found} from the peer's, allowed are {GATE:g}: nothing is timed")
     return found
-
-
-def _gap(ours: Ours, steps: int, together: bool) -> float:
-    """Give the largest relative difference of the losses of some steps; `together`: each step begins from our weights."""
-    net, worst = ResNet32(), 0.0
-    sgd = optimiser(net)
-    for step in range(steps):
-        if together or not step:
-            weights = ours.loop.net.state_dict().values()
-            net.load_state_dict(dict(zip(net.state_dict(), weights, strict=True)))
-        batch, now = read_batch(ours.readers, ours.leg, step, 0, ours.loop.objective)
-        ours.loop.meter = {}
-        ours.loop.run_step(batch, now)
-        loss = functional.cross_entropy(net(batch["main"].images.contiguous()), batch["main"].targets)
-        for group in sgd.param_groups:
-            group["lr"] = ours.loop.rate
-        sgd.zero_grad()
-        loss.backward()
-        sgd.step()
-        mine = float(ours.loop.meter["loss"] / ours.loop.meter["rows"])
-        worst = max(worst, abs(mine - loss.item()) / abs(loss.item()))
-    return worst
 
 
 class Published:
@@ -257,13 +212,3 @@ def _paying(row: Timed, timed: Sequence[Timed], steps: int) -> Timed:
     if eager is None or eager <= row.wall:
         return row
     return replace(row, more={**(row.more or {}), "pays_after": round(row.setup * steps / (eager - row.wall))})
-
-
-def made_up(images: int = 128) -> Pixels:
-    """Draw pixels where the real ones are not wanted."""
-    rng = np.random.default_rng(0)
-    labels = np.arange(images) % CLASSES
-    return Pixels(
-        rng.integers(0, 256, (images, 32, 32, 3), dtype=np.uint8), labels, rng.integers(0, 256, (CLASSES, 32, 32, 3), dtype=np.uint8),
-        np.arange(CLASSES),
-    )  # fmt: skip

@@ -140,9 +140,9 @@ class Term:
     def denominator(self) -> Tensor:
         """What this part of the batch adds to the divisor; a constant."""
         if self.divisor == "batch":
-            return torch.ones((), dtype=self.values.dtype, device=self.values.device)
+            return self.values.new_ones(())
         if self.divisor == "rows" or self.weights is None:
-            return torch.tensor(float(self.values.numel()), dtype=self.values.dtype, device=self.values.device)
+            return self.values.new_full((), float(self.values.numel()))  # filled on the device: a copy would make the host wait
         return self.weights.detach().sum()
 
     def __post_init__(self) -> None:
@@ -249,10 +249,13 @@ class Objective(Part):
     Attributes:
         compares_rows: whether rows of a batch are compared with each other, so that a batch cannot be cut into parts.
         descends: whether `step` ends in `loop.descend`, so that a gradient rule such as SAM takes effect.
+        replays: whether a step makes the same calls on the same tensors whatever the clock shows and the batch holds, so that a device
+            may record it once and repeat it.
     """
 
     compares_rows: ClassVar[bool] = False
     descends: ClassVar[bool] = True
+    replays: ClassVar[bool] = False
 
     def build(self, net: nn.Module, about: About) -> None:
         """Make modules and buffers that need the network's widths. Runs once, seeded, with the network in eval mode."""
@@ -326,6 +329,8 @@ class Scaled(nn.Module):
 @dataclass(eq=False)
 class Supervised(Objective):
     """The ready-made objective: a criterion on the labels of `main`, with mixed labels and row weights when the batch has them."""
+
+    replays: ClassVar[bool] = True
 
     criterion: Criterion
 

@@ -20,8 +20,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from platformdirs import user_cache_path
-
 from tailwise.disk import PENDING, hash_file, remove_folder, sealed, try_writing, unsealed, whole_file, whole_folder
 from tailwise.errors import BadValue, Stopped, Unwritable
 from tailwise.locks import hold, is_held, try_hold
@@ -51,8 +49,11 @@ LOG = logging.getLogger("tailwise")
 
 def default_root() -> Path:
     """Give the store's place: `TAILWISE_STORE`, or the user's cache folder."""
-    named = os.environ.get("TAILWISE_STORE")
-    return Path(named) if named else user_cache_path("tailwise", appauthor=False)
+    if named := os.environ.get("TAILWISE_STORE"):
+        return Path(named)
+    from platformdirs import user_cache_path  # what trains names its own place, and runs without
+
+    return user_cache_path("tailwise", appauthor=False)
 
 
 def default_limit() -> int:

@@ -30,11 +30,11 @@ DIFFERENT = """
 import sys, tempfile
 from pathlib import Path
 sys.path.insert(0, ".")
-import training
+import cifar100, gate, training
 from tailwise.store import Store
-training.optimiser = lambda net: training.torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.8, weight_decay=2e-4)
+gate.optimiser = lambda net: training.torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.8, weight_decay=2e-4)
 with tempfile.TemporaryDirectory() as place:
-    data = training.made_up().save(Path(place) / "data.npz")
+    data = cifar100.made_up().save(Path(place) / "data.npz")
     training.check_same_mathematics(data, Store(Path(place) / "store"), ["fast"], 3)
 """
 

@@ -69,10 +69,29 @@ def test_windows_are_made_once_and_only_of_what_fits(monkeypatch):
     size = Windows.size(7, (5, 7, 3), 2)
     assert size == 7 * 2 * 9 * 11 * 3
     for most, there in ((size, True), (size - 1, False)):
-        monkeypatch.setattr("tailwise.pixels.rows.MOST", most)
+        monkeypatch.setattr("tailwise.pixels.windows.MOST", most)
         assert (rows().windows(2) is not None) == there
     view = View((PadCrop(2), Flip()), Normalise())
     assert torch.equal(view.of_rows(rows(), CHOSEN, rng, slice(None), CPU), view.of_rows(source, CHOSEN, rng, slice(None), CPU))
+
+
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
+def test_a_gather_by_torch_is_that_by_numpy():
+    by_numpy, by_torch = Windows(PACKED, 2), Windows(PACKED, 2)
+    by_torch._view = torch.from_numpy(by_torch._view)  # as on other devices
+    draw = np.random.default_rng(1)
+    address = (draw.integers(0, 9, 40), draw.integers(0, 5, 40), draw.integers(0, 5, 40), draw.random(40) < 0.5)
+    assert torch.equal(by_numpy.gather(*address), by_torch.gather(*address))
+
+
+def test_windows_lie_on_the_device_where_they_fit(monkeypatch):
+    cuda = torch.device("cuda")
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (1000, 2000))
+    assert Windows.place(250, cuda) == cuda
+    assert Windows.place(251, cuda) == CPU
+    monkeypatch.setattr("tailwise.pixels.windows.MOST", 300)
+    assert Windows.place(301, cuda) is None
+    assert Windows.place(1, CPU) == CPU
 
 
 def test_features_have_no_windows():

@@ -76,7 +76,7 @@ def test_weights_that_are_all_zero_give_a_loss_of_zero(features: Splits, accumul
     loop, batch, now = first_step(seams.Termwise((0.0,) * 4, main_factor=0.0), features, accumulate=accumulate)
     gradients = loop.gradients(batch, now)
     assert all(float(g.abs().max()) == 0 for g in gradients.values())
-    assert float(loop.meter["loss"]) == 0
+    assert float(loop.counted["loss"]) == 0
 
 
 def test_a_term_for_a_whole_batch_cannot_be_accumulated(features: Splits) -> None:

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from scipy import optimize, special
-
 Claim = Literal["networks", "method"]
 """What an interval speaks of: `networks`, these very networks on new images; `method`, the method on new seeds and new images."""
 
@@ -105,6 +103,8 @@ class Estimate:
         parts = [part for part in self.parts(claim) if part.value]
         if not parts:
             return float(self.value == 0) if self.parts(claim) else None
+        from scipy import optimize, special
+
         ratio = abs(self.value) / math.sqrt(sum(part.value for part in parts))
         alone = [float(2 * special.stdtr(part.freedom, -ratio)) for part in parts]  # as if every variance were known like this one
 
@@ -130,4 +130,6 @@ def half_width(parts: Sequence[Variance], alpha: float) -> float:
     with Satterthwaite's freedom would cover less, much less at Holm's levels: where three seeds happen to agree, it takes both their
     variance for small and its estimate for good.
     """
+    from scipy import special
+
     return math.sqrt(sum(float(special.stdtrit(part.freedom, alpha / 2)) ** 2 * part.value for part in parts))

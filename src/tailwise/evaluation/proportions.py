@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
-from scipy import special
 
 from tailwise.errors import BadValue
 from tailwise.evaluation.intervals import LEVEL, Interval
@@ -27,7 +27,7 @@ def wilson(correct: int, images: int, level: float = LEVEL) -> Interval | None:
     _check(correct, images)
     if not images:
         return None
-    z2 = special.ndtri(0.5 + level / 2) ** 2
+    z2 = NormalDist().inv_cdf(0.5 + level / 2) ** 2
     centre = (correct + z2 / 2) / (images + z2)
     half = math.sqrt(z2 * (correct * (images - correct) / images + z2 / 4)) / (images + z2)
     low = 0.0 if correct == 0 else max(0.0, centre - half)  # both are exact there, and rounding is not
@@ -56,6 +56,8 @@ def jeffreys(correct: int, images: int, level: float = LEVEL) -> Interval | None
 
 def jeffreys_ends(correct: np.ndarray, images: np.ndarray, level: float = LEVEL) -> tuple[list[float], list[float]]:
     """Give the lower and the upper ends of `jeffreys` for (C,) right answers and images of many classes at once."""
+    from scipy import special
+
     low, high = (special.betaincinv(correct + 0.5, images - correct + 0.5, share) for share in (0.5 - level / 2, 0.5 + level / 2))
     return np.where(correct > 0, low, 0.0).tolist(), np.where(correct < images, high, 1.0).tolist()
 
@@ -80,6 +82,8 @@ def two_proportions(first: tuple[int, int], second: tuple[int, int]) -> tuple[fl
         _check(correct, images)
         if not images:
             raise BadValue("a proportion of no images cannot be compared; leave the group out")
+    from scipy import special
+
     (right1, n1), (right2, n2) = first, second
     together = (right1 + right2) / (n1 + n2)
     error = math.sqrt(together * (1 - together) * (1 / n1 + 1 / n2))

@@ -8,13 +8,16 @@ no mean none is known.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from tailwise.evaluation.answers import Answers
 from tailwise.evaluation.intervals import Estimate, Variance
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 DRAWS = 1000
 
@@ -77,6 +80,8 @@ def _draws(labels: NDArray[np.int64], classes: int, draws: int) -> Iterator[NDAr
 
 def _sums(answers: Answers) -> sparse.csr_array:
     """Make the (2C, N) matrix that sums draws: times answered a class, right answers a class."""
+    from scipy import sparse
+
     rows = np.arange(len(answers.labels))
     weights = np.ones(len(rows)) if answers.weights is None else answers.weights
     right = np.flatnonzero(answers.correct)

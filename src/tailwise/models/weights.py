@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from platformdirs import user_data_path
 from torch import Tensor
 
 from tailwise.errors import BadData
@@ -71,8 +70,11 @@ def _sha256_as_of(path: Path, size: int, changed: int) -> str:
 
 def weights_folder() -> Path:
     """Give the folder of weights that are known by name: `TAILWISE_WEIGHTS`, or one in the user's data folder."""
-    named = os.environ.get("TAILWISE_WEIGHTS")
-    return Path(named) if named else user_data_path("tailwise", appauthor=False) / "weights"
+    if named := os.environ.get("TAILWISE_WEIGHTS"):
+        return Path(named)
+    from platformdirs import user_data_path  # only weights by name are looked for
+
+    return user_data_path("tailwise", appauthor=False) / "weights"
 
 
 def weights_of_name(name: str, repository: str | None, file: str, url: str | None) -> Weights:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tailwise.errors import BadData
-from tailwise.pixels.windows import MOST, Windows
+from tailwise.pixels.windows import CPU, Windows
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Rows:
     positions: NDArray[np.int64]
     targets: NDArray[np.int64] | None
     weights: NDArray[np.float32] | None = None
-    _windows: dict[int, Windows] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _windows: dict[tuple[int, torch.device], Windows | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         lengths = {len(self.ids), len(self.positions), *(len(a) for a in (self.targets, self.weights) if a is not None)}
@@ -52,13 +52,20 @@ class Rows:
             raise BadData("these rows are unlabelled, and labels were asked for")
         return self.targets
 
-    def windows(self, pad: int) -> Windows | None:
-        """Give the images' windows, made once; None for features, and for images that would take too much memory."""
-        if len(self.shape) != 3 or Windows.size(len(self), self.shape, pad) > MOST:
+    def windows(self, pad: int, device: torch.device = CPU) -> Windows | None:
+        """Give the images' windows, made once; None for features, and for images that would take too much memory.
+
+        Args:
+            pad: pixels on each side.
+            device: where crops are wanted; the windows are held there where they fit, else on the host.
+        """
+        if len(self.shape) != 3:
             return None
-        if pad not in self._windows:
-            self._windows[pad] = Windows(np.asarray(self.packed[self.positions], np.uint8), pad)
-        return self._windows[pad]
+        if (pad, device) not in self._windows:
+            place = Windows.place(Windows.size(len(self), self.shape, pad), device)
+            made = None if place is None else Windows(np.asarray(self.packed[self.positions], np.uint8), pad, place)
+            self._windows[pad, device] = made
+        return self._windows[pad, device]
 
     def gather(self, rows: NDArray[np.int64]) -> Tensor:
         """Copy rows out of the store: (B, height, width, channels) uint8, or (B, D) float32."""

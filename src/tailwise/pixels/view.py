@@ -14,6 +14,7 @@ from torch import Tensor
 from tailwise.pixels.augment import Flip, PadCrop
 from tailwise.pixels.normalise import Normalise
 from tailwise.pixels.rows import Rows
+from tailwise.pixels.transfer import ahead_to_device
 
 Draws = Callable[[int], np.random.Generator]
 """Gives the generator of the k-th augmentation of a view at this step."""
@@ -59,13 +60,14 @@ class View:
             As a call.
         """
         batch, crop = len(chosen), next(iter(self.augment), None)
-        windows = source.windows(crop.pad) if isinstance(crop, PadCrop) and crop.fill == "zeros" else None
+        windows = source.windows(crop.pad, device) if isinstance(crop, PadCrop) and crop.fill == "zeros" else None
         if windows is None or not isinstance(crop, PadCrop):
-            return self(source.gather(chosen[rows]).to(device), rng, rows, batch)
+            return self(ahead_to_device(source.gather(chosen[rows]), device), rng, rows, batch)
         corners = crop.draw(rng(0), batch, *source.shape[:2])
         flip = self.augment[1] if len(self.augment) > 1 and isinstance(self.augment[1], Flip) else None
         flipped = np.zeros(batch, np.bool_) if flip is None else flip.draw(rng(1), batch, *source.shape[:2])["flipped"]
-        images = windows.gather(chosen[rows], corners["top"][rows], corners["left"][rows], flipped[rows]).to(device)
+        images = windows.gather(chosen[rows], corners["top"][rows], corners["left"][rows], flipped[rows])
+        images = images if images.device.type == device.type else ahead_to_device(images, device)
         return self.normalise(self._augmented(images, 1 if flip is None else 2, rng, rows, batch))
 
     def _augmented(self, images: Tensor, done: int, rng: Draws, rows: slice, batch: int) -> Tensor:

@@ -31,8 +31,14 @@ class Joint(nn.Module):
 
 @contextlib.contextmanager
 def forked(seed: int, *purpose: seeds.Word, device: torch.device | None = None) -> Iterator[None]:
-    """Run under torch generators seeded for one purpose, and leave the caller's untouched."""
+    """Run under torch generators seeded for one purpose, and leave the caller's untouched.
+
+    While a step is recorded for a CUDA device nothing is drawn, and generators must stay: who repeats the step seeds them for it.
+    """
     kind = "cpu" if device is None else device.type
+    if kind == "cuda" and torch.cuda.is_current_stream_capturing():
+        yield
+        return
     number = seeds.torch_seed(seed, *purpose)
     index = (torch.cuda.current_device() if device is None or device.index is None else device.index) if kind == "cuda" else 0
     on_mps = torch.mps.get_rng_state() if kind == "mps" else None

@@ -20,6 +20,7 @@ from tailwise.training.loop import Loop
 from tailwise.training.modes import plainly
 from tailwise.training.plan import Leg, Root, about_leg
 from tailwise.training.precision import FLOAT32, compute_in
+from tailwise.training.replay import replay_steps
 from tailwise.training.resting import read_features
 from tailwise.training.speed import COMPILED, FAST, compile_network, lay_out
 from tailwise.training.states import State, drop_inner, drop_state, load_state, nearest_state, save_state, stored_steps
@@ -55,6 +56,7 @@ class RunSettings:
         interrupted: asked after every step; True stores the state and raises KeyboardInterrupt.
         waiting: hears a sentence when another process has to finish something first.
         keep_seconds: how often a state in the middle is stored.
+        replay: whether steps are recorded once and replayed whole, on a CUDA device and where a stage allows it.
     """
 
     store: Store
@@ -63,6 +65,7 @@ class RunSettings:
     interrupted: Callable[[], bool] = lambda: False
     waiting: Callable[[str], None] = lambda sentence: None
     keep_seconds: float = KEEP_SECONDS
+    replay: bool = False
 
 
 def make_loop(root: Root, leg: Leg, parent: State | None, device: torch.device) -> Loop:
@@ -168,6 +171,8 @@ class LineRun:
         log = list(state.log) if state else []
         if self.root.numerics.get("speed") == COMPILED:
             self._compile(loop, readers)
+        if settings.replay:
+            replay_steps(loop)
         begun, before, kept = time.perf_counter(), state.seconds if state else 0.0, time.perf_counter()
         cuts = self.cuts
 

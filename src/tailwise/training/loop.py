@@ -34,6 +34,8 @@ class Loop:
         averaged: name -> averaged tensor of the network and of what learns, where the stage averages; queues and copies are not.
         now: the clock of this step.
         meter: name -> running sum on the device, read once an epoch.
+        counted: name -> what this step adds to the meter.
+        compute: how a step is computed; `compute_step`, or what launches the same in one piece.
 
     Where several processes train as one, each works on its share of the batch, and all hold equal bits after every step: gradients and
     losses are averaged over the processes, and so are the statistics of normalisation, which each takes from its own rows.
@@ -53,8 +55,11 @@ class Loop:
             mine = {n: t for n, t in joint.state_dict().items() if n.startswith("net.") or n in self.learning}
             self.averaged = {name: tensor.detach().clone() for name, tensor in mine.items()}
         self.meter: dict[str, Tensor] = {}
+        self.counted: dict[str, Tensor] = {}
+        self.compute: Callable[[Batch, Clock], dict[str, Tensor]] = self.compute_step
         self._kept: dict[str, Tensor] = {}
-        self._stray = torch.full((), NEVER, device=device)
+        self._never = torch.full((), NEVER, device=device)
+        self._stray = self._never
         self._zero = torch.zeros((), device=device)
         set_modes(joint, leg.stage.frozen_norm)
 
@@ -95,26 +100,34 @@ class Loop:
                 if now.total == self.leg.origin:
                     self.objective.event("stage_start", self)
                 self.objective.event("epoch_start", self)
-            self._kept = {}
-            self.objective.step(self, batch, now)
-            self._kept |= self.objective.take_kept()
-            self._level_statistics()
-            with torch.no_grad():
-                joint = {name: processes.gathered(rows) for name, rows in sorted(self._kept.items())}
-                self.objective.settle(self.net, joint, now)
-            if self.leg.stage.average is not None:
-                live = self.joint.state_dict()
-                self.leg.stage.average.update(self.averaged, {name: live[name] for name in self.averaged}, now.total - self.leg.base)
-            self._count("rows", torch.tensor(float(now.rows), device=self.device), now)
+            self._tally(self.compute(batch, now), now)
             if now.step == now.steps - 1:
                 self.objective.event("epoch_end", self)
+
+    def compute_step(self, batch: Batch, now: Clock) -> dict[str, Tensor]:
+        """Compute all of a step that happens on the device, and give what it counted: sums over its rows by name."""
+        self._kept, self.counted = {}, {}
+        self.objective.step(self, batch, now)
+        self._kept |= self.objective.take_kept()
+        self._level_statistics()
+        with torch.no_grad():
+            joint = {name: processes.gathered(rows) for name, rows in sorted(self._kept.items())}
+            self.objective.settle(self.net, joint, now)
+        if self.leg.stage.average is not None:
+            live = self.joint.state_dict()
+            self.leg.stage.average.update(self.averaged, {name: live[name] for name in self.averaged}, now.total - self.leg.base)
+        return self.counted
 
     def _set_rate(self, now: Clock) -> None:
         part = self.leg.recipe.optimiser
         self._rate = part.rate * self.leg.recipe.schedule.factor(now.epoch, now.epochs)
         if "main" in self.optimisers:
             for group in self.optimisers["main"].param_groups:
-                group["lr"] = self._rate * group["factor"]
+                rate = self._rate * group["factor"]
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(rate)  # where a recorded step reads it
+                else:
+                    group["lr"] = rate
 
     def _level_statistics(self) -> None:
         """Average the running statistics of normalisation over the processes that have rows, so that all hold the same."""
@@ -155,7 +168,7 @@ class Loop:
         loss, gradients = self._averaged(loss, gradients)
         kept = self.objective.take_kept()
         if before is None:
-            self._count("loss", loss * now.rows, now)
+            self._count("loss", loss * now.rows)
             self._kept |= kept
         else:
             with torch.no_grad():
@@ -229,7 +242,7 @@ class Loop:
             only: the one optimiser to step, or None for all.
         """
         for name, parameter in self.learning.items():
-            parameter.grad = gradients.get(name)
+            parameter.grad = _laid_out_as(parameter, gradients.get(name))
         if self.leg.recipe.clip is not None:
             for held in _by_owner(gradients).values():
                 nn.utils.clip_grad_norm_([self.learning[name] for name in held], self.leg.recipe.clip)
@@ -319,14 +332,21 @@ class Loop:
         made = torch.autograd.grad(scalar, list(held.values()), allow_unused=True)
         gradients = {name: g for name, g in zip(held, made, strict=True) if g is not None}
         loss, gradients = self._averaged(scalar.detach(), gradients)
-        self._count(f"loss.{optimiser}", loss * self.now.rows, self.now)
+        self._count(f"loss.{optimiser}", loss * self.now.rows)
         self.apply(gradients, only=optimiser)
 
     # --- state ----------------------------------------------------------------------------------------------------------
 
-    def _count(self, name: str, value: Tensor, now: Clock) -> None:
-        self.meter[name] = self.meter[name] + value if name in self.meter else value
-        self._stray = torch.minimum(self._stray, torch.where(value.isfinite(), NEVER, now.total))
+    def _count(self, name: str, value: Tensor) -> None:
+        self.counted[name] = self.counted[name] + value if name in self.counted else value
+
+    def _tally(self, counted: Mapping[str, Tensor], now: Clock) -> None:
+        """Add what a step counted to the meter, and remember the first step at which it was not finite; nobody waits."""
+        here = torch.full((), now.total, device=self.device)
+        for value in counted.values():
+            self._stray = torch.minimum(self._stray, torch.where(value.isfinite(), self._never, here))
+        for name, value in {**counted, "rows": torch.full((), float(now.rows), device=self.device)}.items():
+            self.meter[name] = self.meter[name] + value if name in self.meter else value.clone()
 
     @property
     def stray(self) -> int | None:
@@ -383,9 +403,16 @@ class Loop:
                 optimiser, parameter, slot = rest.split("/")
                 held = self.parameters(optimiser).get(parameter) if optimiser in self.optimisers else None
                 if held is not None and not matches(parameter, reset):
-                    self.optimisers[optimiser].state[held][slot] = tensor.clone().to(_slot_device(slot, self.device))
+                    self.optimisers[optimiser].state[held][slot] = _laid_out_as(held, tensor.clone().to(_slot_device(slot, self.device)))
             elif kind == "average" and rest in self.averaged and not matches(rest, reset):
                 self.averaged[rest].copy_(tensor)
+
+
+def _laid_out_as(parameter: Tensor, tensor: Tensor | None) -> Tensor | None:
+    """Bring a gradient, or a slot of a parameter, into the parameter's memory layout, which fused updates ask for."""
+    if tensor is None or tensor.shape != parameter.shape or tensor.stride() == parameter.stride():
+        return tensor
+    return torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)
 
 
 def _slot_device(slot: str, device: torch.device) -> torch.device:

@@ -17,6 +17,7 @@ from tailwise.errors import BadData, BadValue
 from tailwise.method import Stream
 from tailwise.objective import Batch, Chosen, Clock, Objective, Sample
 from tailwise.pixels import Normalise, Rows, View
+from tailwise.pixels.transfer import to_device
 from tailwise.training.plan import Leg, Root, batch_size, rows_beside
 
 PLAIN = Normalise()
@@ -92,11 +93,11 @@ class StreamReader:
         rows, beside = joint
         chosen = rows[mine]
         views = tuple(self._view(k, view, rows, now, mine) for k, view in enumerate(self.views))
-        targets = None if self.labels is None else torch.from_numpy(self.labels[chosen]).to(self.device)
+        targets = None if self.labels is None else to_device(self.labels[chosen], self.device)
         extra = {name: tensor[mine].to(self.device) for name, tensor in beside.items()}
         if self.rows.weights is not None:
-            extra["weight"] = torch.from_numpy(self.rows.weights[chosen]).to(self.device)
-        return Sample(views, targets, torch.from_numpy(chosen).to(self.device), extra)
+            extra["weight"] = to_device(self.rows.weights[chosen], self.device)
+        return Sample(views, targets, to_device(chosen, self.device), extra)
 
     def _view(self, which: int, view: View, rows: NDArray[np.int64], now: Clock, mine: slice) -> Tensor:
         def rng(augmentation: int) -> np.random.Generator:
