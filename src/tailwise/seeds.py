@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -11,8 +12,12 @@ Word = str | int
 
 def draw_key(seed: int, *purpose: Word) -> int:
     """Hash a seed and the words that name a draw into 128 bits."""
-    named = "\x1f".join(f"{type(word).__name__}:{word}" for word in map(_plain, (seed, *purpose)))
-    return int.from_bytes(hashlib.blake2b(named.encode(), digest_size=16).digest(), "little")
+    return int.from_bytes(_hashed(seed, *purpose).digest(), "little")
+
+
+def _hashed(*words: Word) -> hashlib.blake2b:
+    named = "\x1f".join(f"{type(word).__name__}:{word}" for word in map(_plain, words))
+    return hashlib.blake2b(named.encode(), digest_size=16)
 
 
 def _plain(word: Word) -> Word:
@@ -29,6 +34,29 @@ def generator(seed: int, *purpose: Word) -> np.random.Generator:
     True
     """
     return np.random.Generator(np.random.Philox(key=draw_key(seed, *purpose)))
+
+
+def generators(seed: int, *purpose: Word, names: Iterable[str]) -> Iterator[np.random.Generator]:
+    """Yield `generator(seed, *purpose, name)` for each name, at a tenth of its time.
+
+    It is one generator that is keyed anew each time: draw from it before the next is asked for.
+
+    >>> [int(one.integers(100)) for one in generators(0, "split", names=["ant", "bee"])]
+    [62, 7]
+    >>> int(generator(0, "split", "bee").integers(100))
+    7
+    """
+    begun, digests = _hashed(seed, *purpose), []
+    for name in names:
+        digest = begun.copy()
+        digest.update(f"\x1fstr:{name}".encode())
+        digests.append(digest.digest())
+    philox, zeros = np.random.Philox(key=0), np.zeros(4, dtype=np.uint64)
+    made = np.random.Generator(philox)
+    state = philox.state  # at its start; only the key is another's
+    for key in np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64).reshape(-1, 2):
+        philox.state = {**state, "state": {"counter": zeros, "key": key}}
+        yield made
 
 
 def torch_seed(seed: int, *purpose: Word) -> int:

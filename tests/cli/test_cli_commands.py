@@ -373,11 +373,25 @@ def test_start_up_and_wrong_names_load_no_heavy_library(words):
     program = (
         "import sys\nfrom tailwise.cli import run\n"
         f"run({words!r})\n"
-        "heavy = {'torch', 'numpy', 'polars', 'timm', 'sklearn', 'PIL'} & set(sys.modules)\n"
+        "heavy = {'torch', 'numpy', 'polars', 'pandas', 'timm', 'sklearn', 'PIL'} & set(sys.modules)\n"
         "sys.exit(f'loaded {sorted(heavy)}' if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=os.environ)
     assert done.returncode == 0, done.stderr
+
+
+def test_no_help_loads_a_heavy_library():
+    """Of the commands one after another in one process: the first that does it is named."""
+    program = (
+        "import sys\nfrom tailwise.cli import run\n"
+        f"for words in [['--help'], *([name, '--help'] for name in {COMMANDS!r})]:\n"
+        "    run(words)\n"
+        "    heavy = {'torch', 'numpy', 'polars', 'pandas'} & set(sys.modules)\n"
+        "    heavy and sys.exit(f'{words} loads {sorted(heavy)}')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=os.environ)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Usage:") == 1 + len(COMMANDS)
 
 
 def test_unexpected_fault_is_one_line_and_exit_code_70(monkeypatch, capsys):

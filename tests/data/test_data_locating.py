@@ -95,3 +95,19 @@ def test_absolute_paths_are_admitted_below_the_root_of_all_or_where_a_format_pub
     absolute = pl.Series("path", ["/home/me/a.png", "/b.png"])
     for words in ({"root": Path("/")}, {"strip_absolute": True}):
         assert clean_paths(absolute, ROWS, "list", **words).to_list() == ["home/me/a.png", "b.png"]
+
+
+@pytest.mark.parametrize(
+    "text", ["a//b", "./a", "/a", "a/./b", "a/../b", "..", "", " ", "C:/a", "c:\\a", "a\nb", "a\x00", "\t", "a/b.jpg", ".a/b", "a:b/c"]
+)
+@pytest.mark.parametrize("root", [None, Path("/")])
+def test_the_look_that_spares_the_rules_misses_nothing(monkeypatch, text, root):
+    def cleaned() -> object:
+        try:
+            return clean_paths(pl.Series(["x/y.jpg", text]), pl.Series([0, 1]), "list", root).to_list()
+        except BadData as error:
+            return str(error)
+
+    found = cleaned()
+    monkeypatch.setattr("tailwise.data.locating._ODD", "")  # which is in every text
+    assert found == cleaned()

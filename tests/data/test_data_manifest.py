@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from tailwise.data import check_sound, check_trainable, split
+from tailwise.data.columns import all_differ
 from tailwise.data.manifest import Manifest
 from tailwise.errors import BadData, BadValue
 
@@ -235,3 +236,34 @@ def test_identity_sees_pixels_labels_splits_weights_sources_ids_and_classes(make
 def test_identity_is_the_same_number_in_every_process(make_set):
     # Guards what is stored in cards: a change here makes every saved set unreadable.
     assert make_set([2, 1]).identity == "c7af0b6c3ccfe159cb61b6707c5584045c657b70bafcaacdbc6897957c7dad4f"
+
+
+@pytest.mark.parametrize(
+    ("texts", "differ"),
+    [
+        ([], True),
+        (["a"], True),
+        (["a", "b"], True),
+        (["a", "b", "a"], False),
+        ([None, "a"], True),
+        ([None, "a", None], False),
+        (["", None], True),
+    ],
+)
+def test_all_differ(texts, differ):
+    assert all_differ(pl.Series(texts, dtype=pl.String)) is differ
+
+
+def test_equal_hashes_of_different_texts_are_no_equal_texts(monkeypatch):
+    monkeypatch.setattr(pl.Series, "hash", lambda self: pl.Series([7] * len(self), dtype=pl.UInt64))
+    assert all_differ(pl.Series(["a", "b"]))
+    assert not all_differ(pl.Series(["a", "a"]))
+
+
+def test_another_name_is_said_of_a_copy_and_nothing_is_checked_again(monkeypatch):
+    kept = manifest(content=["1", "2", "3"])
+    before = kept.identity
+    monkeypatch.setattr("tailwise.data.manifest.check_rows", lambda *_: pytest.fail("checked again"))
+    renamed = kept.replace("renamed", name="other")
+    assert (renamed.name, renamed.provenance[-1], renamed.identity) == ("other", "renamed", before)
+    assert (kept.name, kept.provenance) == ("pets", ())

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailwise.seeds import draw_key, generator, torch_seed
+from tailwise.seeds import draw_key, generator, generators, torch_seed
 
 KEY = 109950347633547931852744454391296717589
 RAW = [8731189051606065775, 10072347851556128404, 13035033167539196010]
@@ -72,3 +72,14 @@ def test_bits_never_change():
     assert generator(7, "view", "main", 0, 1, 12).integers(0, 9, 8).tolist() == INTEGERS
     assert generator(7, "split").permutation(8).tolist() == PERMUTATION
     assert torch_seed(0, "init", "net.head.weight") == TORCH
+
+
+@given(
+    st.integers(0, 2**70), st.lists(st.one_of(st.integers(), st.text(max_size=8)), max_size=3), st.lists(st.text(max_size=8), max_size=5)
+)
+def test_generators_are_those_of_the_names_whatever_was_drawn_before(seed, words, names):
+    for name, made in zip(names, generators(seed, *words, names=names), strict=True):
+        alone = generator(seed, *words, name)
+        assert made.integers(0, 10, 3, dtype=np.int32).tolist() == alone.integers(0, 10, 3, dtype=np.int32).tolist()  # half a word is left
+        assert made.permutation(9).tolist() == alone.permutation(9).tolist()
+        assert made.random(5).tolist() == alone.random(5).tolist()

@@ -64,21 +64,20 @@ def deal(manifest: Manifest, count: int, seed: int = 0) -> Manifest:
         raise BadValue(f"folds are a whole number from {LEAST} to {MOST}, got {count}; write for example --folds 5")
     if manifest.has_generated:
         raise BadData(f"manifest {manifest.name!r} holds generated images; a fold could test on what they were made from; leave them out")
-    classes = dict(seeded_order(manifest.rows, manifest.classes, seed, "folds"))
-    shared = [positions for positions in classes.values() if len(positions) > 2]  # first, so that val comes out even too
-    pairs = [positions for positions in classes.values() if len(positions) == 2]
-    if (images := sum(map(len, shared))) < count:
+    rows, sizes = seeded_order(manifest.rows, manifest.classes, seed, "folds")
+    of_class = np.repeat(sizes, sizes)
+    if (images := int(sizes[sizes > 2].sum())) < count:
         raise BadData(
             f"manifest {manifest.name!r} has {images} images in classes of three or more, too few for {count} folds: each "
             "needs one to test on and one to choose on; give more images, or fewer folds"
         )
-    order = np.concatenate(shared + pairs)
+    order = np.concatenate([rows[of_class > 2], rows[of_class == 2]])  # pairs last, so that val comes out even too
     test = np.zeros(manifest.rows.height, dtype=np.int32)
     test[order] = np.arange(len(order)) % count + 1
     val = np.zeros_like(test)
     val[order[:images]] = (test[order[:images]] - 2) % count + 1
     columns = {name: pl.when(pl.Series(folds) > 0).then(pl.Series(folds)) for name, folds in ((TEST_FOLD, test), (VAL_FOLD, val))}
-    return manifest.replace(*_said(manifest, count, seed, classes), rows=manifest.rows.with_columns(split=pl.lit("train"), **columns))
+    return manifest.replace(*_said(manifest, count, seed, sizes), rows=manifest.rows.with_columns(split=pl.lit("train"), **columns))
 
 
 def take_fold(dealt: Manifest, fold: Fold) -> Manifest:
@@ -87,12 +86,12 @@ def take_fold(dealt: Manifest, fold: Fold) -> Manifest:
     return dealt.replace(str(fold), rows=dealt.rows.with_columns(split=role.otherwise(pl.lit("train"))))
 
 
-def _said(manifest: Manifest, count: int, seed: int, classes: dict[int, np.ndarray]) -> list[str]:
+def _said(manifest: Manifest, count: int, seed: int, sizes: np.ndarray) -> list[str]:
     moved = manifest.rows.filter(pl.col("split") != "train").height
     said = [f"all labelled images are dealt, {moved:,} of val and test among them"] if moved else []
     said.append(f"{count} folds, seed {seed}: in each one part of {count} is test, the next val, and the rest train")
     for images, what in ((1, "is always trained on and never measured"), (2, "are measured, and are never in val")):
-        names = [manifest.classes[label] for label, positions in classes.items() if len(positions) == images]
+        names = [manifest.classes[label] for label in np.flatnonzero(sizes == images).tolist()]
         if names:
             said.append(f"{_classes(names)} {'one image, which' if images == 1 else 'two images, which'} {what}: {first_five(names)}")
     return said

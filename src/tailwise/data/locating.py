@@ -19,6 +19,9 @@ SAMPLE = 200
 DEEPEST = 32
 """Parts that are taken away at most, but for bare names: a path of thousands is no place."""
 
+_ODD = r"^\s*$|^\.?/|^[A-Za-z]:|\.\.|//|/\./|[\x00-\x1f]"
+"""What a path has that may be refused, or written otherwise; millions have nothing of it, and one look is enough for them."""
+
 AS_WRITTEN = "paths as written"
 
 
@@ -54,6 +57,8 @@ def clean_paths(written: pl.Series, rows: pl.Series, where: object, root: Path |
     paths = written.cast(pl.String)
     if strip_absolute or (root is not None and root == Path(root.anchor)):
         paths = paths.str.strip_prefix("/")
+    if not paths.null_count() and not paths.str.contains(_ODD).any():
+        return paths.alias("path")
     rules = [
         (paths.is_null() | (paths.str.strip_chars() == ""), "is empty", "give every row a path"),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,9 @@ from tailwise.data.containers import Kind, kind_of, read_only
 from tailwise.data.content import check_files, content_of, identity_of
 from tailwise.data.origin import Origin
 from tailwise.errors import BadValue
+
+_SAID = {"name", "origin"}
+"""Fields that say something of a set, and of which nothing else in it depends."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -162,7 +166,12 @@ class Manifest:
     def replace(self, *done: str, **changes: object) -> Manifest:
         """Make a manifest with other fields, and a line of provenance for each thing done."""
         provenance = (*self.provenance, *done)
-        return dataclasses.replace(self, provenance=provenance, **changes)  # type: ignore[arg-type]
+        if not changes.keys() <= _SAID:
+            return dataclasses.replace(self, provenance=provenance, **changes)  # type: ignore[arg-type]
+        made = copy.copy(self)  # whose rows are as they were, so they are not checked again
+        for name, value in {"provenance": provenance, **changes}.items():
+            object.__setattr__(made, name, value)
+        return made
 
     def save(self, folder: Path | str, cache: Path | None = None, beside: Mapping[str, bytes] | None = None) -> Path:
         """Write `manifest.parquet`, `card.json` and the arrays into a new folder; equal sets give equal bytes.

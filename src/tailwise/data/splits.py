@@ -52,16 +52,14 @@ def split(manifest: Manifest, shares: str | None = None, seed: int = 0) -> Manif
     if manifest.task == "multi-label":
         raise BadData(f"manifest {manifest.name!r} has several labels an image and is not split here; name the splits in its table")
     stops = None if percents is None else (percents[0] / 100, (percents[0] + percents[1]) / 100)
+    order, images = seeded_order(manifest.rows, manifest.classes, seed, "split")
+    numbers, which = np.unique(images, return_inverse=True)  # many classes are of one size
+    cuts = np.array([_default_sizes(number) if stops is None else _sizes(number, stops) for number in numbers.tolist()])[which]
     of_row = np.zeros(manifest.rows.height, dtype=np.int64)  # rows without a label stay in train
-    small, untrained = [], []
-    for label, positions in seeded_order(manifest.rows, manifest.classes, seed, "split"):
-        sizes = _default_sizes(len(positions)) if stops is None else _sizes(len(positions), stops)
-        of_row[positions] = np.repeat(np.arange(3), sizes)
-        if percents is None and 0 < len(positions) < SMALLEST_SHARED:
-            small.append(manifest.classes[label])
-        if len(positions) and not sizes[0]:
-            untrained.append(manifest.classes[label])
-    column = pl.Series("split", np.array(SPLITS)[of_row].tolist(), dtype=pl.String)
+    of_row[order] = np.repeat(np.tile(np.arange(3), len(cuts)), cuts.reshape(-1))
+    small = [] if percents is not None else _named(manifest, (images > 0) & (images < SMALLEST_SHARED))
+    untrained = _named(manifest, (images > 0) & (cuts[:, 0] == 0))
+    column = pl.Series(SPLITS).gather(of_row).alias("split")
     return manifest.replace(*_said(shares, seed, of_row, small, untrained), rows=manifest.rows.with_columns(column))
 
 
@@ -98,6 +96,10 @@ def _default_sizes(images: int) -> tuple[int, int, int]:
     test = max(1, _half_up(images, FIFTH))
     val = max(1, _half_up(images - test, TENTH))
     return images - test - val, val, test
+
+
+def _named(manifest: Manifest, which: np.ndarray) -> list[str]:
+    return [manifest.classes[label] for label in np.flatnonzero(which).tolist()]
 
 
 def _said(shares: str | None, seed: int, of_row: np.ndarray, small: list[str], untrained: list[str]) -> list[str]:

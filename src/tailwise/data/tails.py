@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
 import polars as pl
 
 from tailwise.data.manifest import Manifest
-from tailwise.data.order import seeded_order
+from tailwise.data.order import Numbers, places_in_class, seeded_order
 from tailwise.data.profiles import profile_counts, said_profile
 from tailwise.errors import BadData, BadValue
 from tailwise.seeds import generator
@@ -62,9 +62,8 @@ def thin(manifest: Manifest, profile: str, seed: int = 0, class_order: ClassOrde
     kept = ~is_train
     train = manifest.rows.filter(pl.Series(is_train))
     is_field = manifest.origin.draw == "archive" and profile.partition(":")[0] in _FIELD
-    orders = _archive_order(train, manifest.classes, seed) if is_field else seeded_order(train, manifest.classes, seed, "tail")
-    for label, positions in orders:
-        kept[place[positions[: counts[label]]]] = True
+    rows, sizes = _archive_order(train, manifest.classes, seed) if is_field else seeded_order(train, manifest.classes, seed, "tail")
+    kept[place[rows[places_in_class(sizes) < np.repeat(counts, sizes)]]] = True
     draw = f" by the field's own draw (RandomState({seed}), archive order)" if is_field else ""
     shuffled = "" if class_order == "index" else f", classes in random order from {manifest.classes[order[0]]!r} on"
     done = (
@@ -85,15 +84,15 @@ def _order_of_classes(profile: str, class_order: ClassOrder, seed: int, classes:
     return generator(seed, "class-order").permutation(classes)
 
 
-def _archive_order(rows: pl.DataFrame, classes: Sequence[str], seed: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Give each class's rows in the order of the field's draw: one generator shuffles the rows of class after class.
+def _archive_order(rows: pl.DataFrame, classes: Sequence[str], seed: int) -> tuple[Numbers, Numbers]:
+    """Put each class's rows in the order of the field's draw: one generator shuffles the rows of class after class.
 
     Args:
         rows: their ids sort as the archive holds them.
         classes: in label order.
         seed: of NumPy's old generator, which the field seeds with 0.
 
-    Yields:
+    Returns:
         As `seeded_order`.
     """
     if not 0 <= seed < 1 << 32:
@@ -101,7 +100,7 @@ def _archive_order(rows: pl.DataFrame, classes: Sequence[str], seed: int) -> Ite
     archive = rows["id"].arg_sort().to_numpy()
     labels = rows["label"].fill_null(-1).to_numpy()[archive]
     draw = np.random.RandomState(seed)
-    for label in range(len(classes)):
-        positions = np.flatnonzero(labels == label)
+    parts = [np.flatnonzero(labels == label) for label in range(len(classes))]
+    for positions in parts:
         draw.shuffle(positions)
-        yield label, archive[positions]
+    return archive[np.concatenate(parts)], np.array([len(positions) for positions in parts])

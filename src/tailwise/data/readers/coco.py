@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 import polars as pl
 
-from tailwise.data.columns import SPLITS
+from tailwise.data.columns import SPLITS, all_differ
 from tailwise.data.listing import first_five
 from tailwise.data.locating import AS_WRITTEN, clean_paths, locate
 from tailwise.data.manifest import Manifest
@@ -149,41 +150,52 @@ def read_coco(path: Path | str, root: Path | str | None = None) -> Manifest:
 def _part(text: JsonTables, source: Path) -> Part:
     """Decode one file, a list at a time, into columns of text."""
     file = text.file
-    images = text.records("" if "" in text.lists else "images", Image)
-    annotations = text.records("annotations", Annotation)
+    images = _images(text.records("" if "" in text.lists else "images", Image))
     genera = {_text(genus.genus_id): genus.genus for genus in text.records("genera", Genus)}
-    known = {"": len(images), "images": len(images), "annotations": len(annotations), "genera": len(genera)}
-    if not images and annotations and annotations[0].fpath is not None:
-        images = [Image(image_id=one.image_id, file_name=one.fpath) for one in annotations]
-    if not images:
+    records = text.records("annotations", Annotation)
+    known = {"": images.table.height, "images": images.table.height, "annotations": len(records), "genera": len(genera)}
+    if images.table.is_empty() and records and records[0].fpath is not None:
+        images = _images([Image(image_id=one.image_id, file_name=one.fpath) for one in records])
+    if images.table.is_empty():
         raise BadData(f'{file}: no images; expected a list \'images\' with records such as {{"id": 1, "file_name": "a.jpg"}}')
-    image_ids, annotated = _ids([one.image_id if one.id is None else one.id for one in images]), _ids([one.image_id for one in annotations])
-    of_images = pl.DataFrame({"image": image_ids.text, "path": _paths(images)}, schema={"image": pl.String, "path": pl.String})
-    genus = _ids([one.genus_id for one in annotations]).text if genera else pl.Series([None] * len(annotations), dtype=pl.String)
-    of_annotations = pl.DataFrame(
-        {
-            "annotation": _ids([one.id for one in annotations]).text,
-            "image": annotated.text,
-            "class": _ids([one.category_id for one in annotations]).text,
-            "genus": genus.replace_strict(genera, default=None, return_dtype=pl.String) if genera else genus,
-        },
-        schema=dict.fromkeys(("annotation", "image", "class", "genus"), pl.String),
-    )
-    boxes = [(one.id, one.bbox) for one in annotations if one.bbox is not None]
+    annotations = _annotations(records, genera)
+    boxes = [(one.id, one.bbox) for one in records if one.bbox is not None]
+    del records  # a list that is only counted may come next, and there need not be room for both
     findings = [*empty_boxes(file, boxes)]
-    if len(image_ids.kinds | annotated.kinds) > 1:
+    if len(images.kinds | annotations.kinds) > 1:
         findings.append(Finding("mixed-ids", "note", f"{file.name}: image ids are numbers in some records, text in others; read as text."))
     split = _split_of(file, source, is_bare=bool("" in text.lists))
-    tables = text.tables(known)
-    return Part(
-        file,
-        split,
-        of_images,
-        of_annotations,
-        2 * len(boxes) > len(annotations),
-        tables,
-        tuple(findings),
-    )
+    has_boxes = 2 * len(boxes) > annotations.table.height
+    return Part(file, split, images.table, annotations.table, has_boxes, text.tables(known), tuple(findings))
+
+
+class Columns(NamedTuple):
+    """Records as columns.
+
+    Attributes:
+        table: of text.
+        kinds: what image ids are in the file.
+    """
+
+    table: pl.DataFrame
+    kinds: frozenset[type]
+
+
+def _images(records: Sequence[Image]) -> Columns:
+    """Give `image`, `path`."""
+    ids = _ids([one.image_id if one.id is None else one.id for one in records])
+    return Columns(pl.DataFrame({"image": ids.text, "path": pl.Series(_paths(records), dtype=pl.String)}), ids.kinds)
+
+
+def _annotations(records: Sequence[Annotation], genera: Mapping[str | None, str | None]) -> Columns:
+    """Give `annotation`, `image`, `class`, `genus`."""
+    images = _ids([one.image_id for one in records])
+    genus = pl.Series([None] * len(records), dtype=pl.String)
+    if genera:
+        genus = _ids([one.genus_id for one in records]).text.replace_strict(genera, default=None, return_dtype=pl.String)
+    classes = _ids([one.category_id for one in records]).text
+    annotations = _ids([one.id for one in records]).text
+    return Columns(pl.DataFrame({"annotation": annotations, "image": images.text, "class": classes, "genus": genus}), images.kinds)
 
 
 def _split_of(file: Path, source: Path, is_bare: bool) -> str:
@@ -229,15 +241,16 @@ def _paths(images: Sequence[Image]) -> list[str | None]:
 
 
 def _rows(parts: Sequence[Part], source: Path, root: Path | None) -> tuple[pl.DataFrame, Path | None, str]:
-    """Give `id`, `path`, `split` of all images, the folder that paths are relative to, and how they were mapped."""
+    """Give `image`, `path`, `split`, `part`, `id` of all images, the folder that paths are relative to, and how they were mapped."""
     if root is not None and not root.is_dir():
         raise BadData(f"{source}: its images cannot be in {root}, which is no folder; pass --root with their folder")
-    found, places, said = [], [], AS_WRITTEN
+    found: list[pl.DataFrame] = []
+    places, said = [], AS_WRITTEN
     for part in parts:
         images = _once(part)
         written = clean_paths(images["path"], images["row"], part.file, root, strip_absolute="images" not in _names(part))
         located = locate(written, _folders(part, root), part.file)
-        found.append(images.select("image", "row").with_columns(located.paths, pl.lit(part.split).alias("split")))
+        found.append(images.select("image").with_columns(located.paths, pl.lit(part.split).alias("split"), part=pl.lit(len(found))))
         places.append(located.root)
         said = located.said if located.root is not None and located.said != AS_WRITTEN else said
     there = [os.path.abspath(place) for place in places if place is not None]
@@ -248,10 +261,10 @@ def _rows(parts: Sequence[Part], source: Path, root: Path | None) -> tuple[pl.Da
         if common is not None and place is not None and (below := os.path.relpath(os.path.abspath(place), common)) != ".":
             found[number] = found[number].with_columns(path=pl.lit(f"{Path(below).as_posix()}/") + pl.col("path"))
     rows = pl.concat(found)
-    ids = pl.col("image") if not rows["image"].is_duplicated().any() else pl.col("split") + "/" + pl.col("image")
+    ids = pl.col("image") if all_differ(rows["image"]) else pl.col("split") + "/" + pl.col("image")
     rows = rows.with_columns(id=ids)
-    twice = rows.filter(pl.col("id").is_duplicated())["id"]
-    if len(twice):
+    if not all_differ(rows["id"]):
+        twice = rows.filter(pl.col("id").is_duplicated())["id"]
         raise BadData(
             f"{source}: image ids {first_five(twice.unique().sort().to_list())} are in several files of one split; give one file a split"
         )
@@ -270,7 +283,7 @@ def _once(part: Part) -> pl.DataFrame:
         raise BadData(
             f"{part.file}: image record {nameless['row'][0]} has no id or no file_name (and {nameless.height - 1:,} more); correct it"
         )
-    return images.unique("image", keep="first", maintain_order=True)
+    return images if all_differ(images["image"]) else images.unique("image", keep="first", maintain_order=True)
 
 
 def _folders(part: Part, root: Path | None) -> list[Path]:
@@ -285,20 +298,24 @@ def _label(rows: pl.DataFrame, parts: Sequence[Part], classes: Classes, is_lvis:
 
     Ids are text and there are many: annotations are joined to them once, and rows go by their numbers from there on.
     """
-    rows = rows.drop("row").with_row_index("at")
+    rows = rows.with_row_index("at")
     findings: list[Finding] = []
     pairs = []
-    for part in parts:
-        findings += orphans(part.file.name, part.split, part.images, part.annotations, classes)
-        here = rows.filter(pl.col("split") == part.split).select("at", "id", "image")
-        known = part.annotations.join(here, on="image").join(classes.labels, on="class")
-        findings += label_findings(part.file.name, known, classes)
+    for number, part in enumerate(parts):
+        here = rows.filter(pl.col("split") == part.split).select("at", "image", "part")
+        joined = part.annotations.join(here, on="image", how="left", maintain_order="left")
+        joined = joined.join(classes.labels, on="class", how="left", maintain_order="left")
+        findings += orphans(part.file.name, part.split, part.images, rows, joined, number)
+        known = joined.filter(pl.col("at").is_not_null() & pl.col("label").is_not_null())
+        findings += label_findings(part.file.name, known, rows["id"], classes)
         pairs.append(known.select("at", "label"))
-    labels = pl.concat(pairs).unique()
+    labels = pl.concat(pairs)
     if labels.is_empty():
         raise BadData(f"{parts[0].file}: no image has a label; give the file with the annotations beside it, in one folder")
-    has_several = pl.col("at").is_duplicated()
-    several = rows[labels.filter(has_several)["at"].unique()]["id"].sort()
+    several = pl.Series([], dtype=pl.String)
+    if np.bincount(labels["at"]).max() > 1:
+        labels = labels.unique()
+        several = rows[labels.filter(pl.col("at").is_duplicated())["at"].unique()]["id"].sort()
     is_multi = is_lvis or (len(several) > 0 and any(part.boxes for part in parts))
     if len(several):
         says = f"{len(several):,} images have annotations of several classes: {first_five(several.to_list())}."
@@ -311,8 +328,11 @@ def _label(rows: pl.DataFrame, parts: Sequence[Part], classes: Classes, is_lvis:
         targets = pl.when(pl.col("split").is_in(sorted(annotated))).then(pl.col("label").fill_null([])).otherwise(pl.col("label"))
         table = table.with_columns(targets=targets.cast(pl.List(pl.Int32)), label=pl.lit(None, pl.Int32)).sort(order, "image")
         return table.select("id", "path", "label", "split", "targets"), findings
-    table = rows.join(labels.filter(~has_several) if len(several) else labels, on="at", how="left", maintain_order="left")
-    return _by_class(table.with_columns(order.alias("order"))).select("id", "path", "label", "split"), findings
+    known = labels.filter(pl.col("at").is_unique()) if len(several) else labels
+    of_row = np.full(rows.height, -1, dtype=np.int32)
+    of_row[known["at"]] = known["label"]
+    table = rows.with_columns(order.alias("order"), label=pl.Series(of_row).replace(-1, None))
+    return _by_class(table).select("id", "path", "label", "split"), findings
 
 
 def _by_class(table: pl.DataFrame) -> pl.DataFrame:

@@ -9,31 +9,33 @@ from typing import Any
 
 import polars as pl
 
+from tailwise.data.columns import all_differ
 from tailwise.data.listing import first_five
 from tailwise.data.origin import Finding, Severity
 from tailwise.data.readers.coco_classes import Classes
 
 
-def orphans(name: str, split: str, images: pl.DataFrame, annotations: pl.DataFrame, classes: Classes) -> Iterator[Finding]:
+def orphans(name: str, split: str, images: pl.DataFrame, rows: pl.DataFrame, annotations: pl.DataFrame, number: int) -> Iterator[Finding]:
     """Find records that lead nowhere, and ids that are there twice.
 
     Args:
         name: of the file.
         split: of its images.
-        images: `image`.
-        annotations: `annotation`, `image`, `class`.
-        classes: that are known.
+        images: `image`, as the file lists them.
+        rows: `image` and `part`, each image of all files once.
+        annotations: `annotation`, `image`, `class` of the file, and what they lead to: `at`, the place in `rows`, and its `part`, and
+            `label`; null where they lead nowhere.
+        number: of the file, by which `part` knows it.
     """
-    yield from _found(
-        "image-twice", "error", name, images.filter(pl.col("image").is_duplicated())["image"].unique(), "image ids are there twice"
-    )
-    twice = annotations.filter(pl.col("annotation").is_not_null() & pl.col("annotation").is_duplicated())["annotation"].unique()
-    yield from _found("annotation-twice", "warning", name, twice, "annotation ids are there twice")
-    strays = annotations.join(images, on="image", how="anti", nulls_equal=True)["image"]
+    yield from _found("image-twice", "error", name, _twice(images["image"]), "image ids are there twice")
+    yield from _found("annotation-twice", "warning", name, _twice(annotations["annotation"].drop_nulls()), "annotation ids are there twice")
+    strays = annotations.filter(pl.col("part").ne_missing(number))["image"]
     yield from _found("annotation-without-image", "warning", name, strays, "annotations are of images that are not listed, image ids")
-    unknown = annotations.join(classes.labels, on="class", how="anti")["class"]
+    unknown = annotations.filter(pl.col("label").is_null())["class"]
     yield from _found("unknown-class", "warning", name, unknown, "annotations are of classes that are not listed, class ids")
-    bare = images.join(annotations, on="image", how="anti")["image"].unique()
+    is_bare = (rows["part"] == number).to_numpy().copy()
+    is_bare[annotations["at"].drop_nulls()] = False
+    bare = rows["image"].filter(pl.Series(is_bare))
     if annotations.height or split == "train":
         yield from _found("image-without-annotation", "warning", name, bare, "images have no annotation and no label, image ids")
     if annotations.height and annotations.height != images.height:
@@ -41,19 +43,24 @@ def orphans(name: str, split: str, images: pl.DataFrame, annotations: pl.DataFra
         yield Finding("unequal-numbers", "note", says, abs(annotations.height - images.height))
 
 
-def label_findings(name: str, known: pl.DataFrame, classes: Classes) -> Iterator[Finding]:
-    """Find annotations whose genus is not that of their class: `genus`, `label`, `id`."""
+def _twice(ids: pl.Series) -> pl.Series:
+    return ids.clear() if all_differ(ids) else ids.filter(ids.is_duplicated()).unique()
+
+
+def label_findings(name: str, known: pl.DataFrame, ids: pl.Series, classes: Classes) -> Iterator[Finding]:
+    """Find annotations whose genus is not that of their class: `genus`, `label`, `at`, the place in the `ids` of images."""
     if "genus" not in classes.table.columns or known["genus"].null_count() == known.height:
         return
-    of_class = classes.table.select(pl.col("genus").alias("own")).with_row_index("label").with_columns(pl.col("label").cast(pl.Int32))
-    other = known.join(of_class, on="label").filter(
-        pl.col("genus").is_not_null() & pl.col("own").is_not_null() & (pl.col("genus") != pl.col("own"))
+    other = known.filter((known["genus"] != classes.table["genus"].gather(known["label"])).fill_null(False))
+    yield from _found(
+        "genus-unlike-class", "warning", name, ids.gather(other["at"]), "annotations have another genus than their class, image ids"
     )
-    yield from _found("genus-unlike-class", "warning", name, other["id"], "annotations have another genus than their class, image ids")
 
 
 def shared_files(rows: pl.DataFrame) -> Iterator[Finding]:
     """Find files that several image records name: in two splits, or under two labels: `id`, `path`, `label`, `split`."""
+    if all_differ(rows["path"]):
+        return
     of_file = pl.col("path")
     again = rows.filter(of_file.is_duplicated()).with_columns(
         first=pl.col("id").first().over("path"),
