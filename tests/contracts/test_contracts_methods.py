@@ -21,9 +21,8 @@ pytestmark = pytest.mark.contract
 METHODS = list(entries("method"))
 MODIFIERS = list(entries("modifier"))
 CLASHES = {
-    ("mixup", "mixup"),
-    ("mislas", "mixup"),
-    *(("paco", modifier) for modifier in ("drw", "mixup")),
+    *((method, modifier) for method in ("mixup", "mislas") for modifier in ("mixup", "cutmix")),
+    *(("paco", modifier) for modifier in ("drw", "mixup", "cutmix")),
 }
 """Methods and modifiers that set the same thing, or of which one has nothing for the other to take hold of."""
 CHOOSES = {"best"}

@@ -29,7 +29,7 @@ from tailwise.losses import (
     LDAMLoss,
 )
 from tailwise.losses.class_weighted import WeightedByClass
-from tailwise.mixing import Mixup
+from tailwise.mixing import CutMix, Mixup
 from tailwise.objective import Criterion, Sample
 from tailwise.posthoc import LogitAdjustment, MeanOfViews, NearestMean, PriorShift, Scores, TauNorm, Temperature
 from tailwise.samplers import BalancedSubsetSampler, ClassBalancedSampler, EpochSampler, LearntRateSampler, PowerSampler, ReversedSampler
@@ -85,7 +85,13 @@ SAMPLERS: dict[str, Any] = {
     "learnt rates": LearntRateSampler(),
     "learnt rates, from square roots": LearntRateSampler(0.5),
 }
-MIXINGS: dict[str, Any] = {"mixup": Mixup(), "mixup, alpha 0.2": Mixup(0.2)}
+MIXINGS: dict[str, Any] = {
+    "mixup": Mixup(),
+    "mixup, alpha 0.2": Mixup(0.2),
+    "mixup by row": Mixup(per="row"),
+    "cutmix": CutMix(),
+    "cutmix by row": CutMix(per="row"),
+}
 
 NO_PART = {WeightedByClass, EpochSampler, Scores}
 """The weights' common form without a rule of its own, a sampler's dress for a DataLoader, and what post-hoc parts see."""
@@ -383,7 +389,7 @@ def test_what_samplers_show_is_what_they_say(name):
 @BY_MIXING
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_mixed_rows_of_a_thousand_stay_between_their_rows(name, dtype):
-    views = torch.tensor([[1000.0, -1000.0], [-1000.0, 1000.0], [1000.0, 1000.0]], dtype=dtype)
+    views = torch.tensor([[1000.0, -1000.0], [-1000.0, 1000.0], [1000.0, 1000.0]], dtype=dtype)[:, None, None]
     for seed in range(5):
         mixed = MIXINGS[name](Sample((views,), torch.tensor([0, 1, 1]), torch.arange(3)), np.random.default_rng(seed))
         assert mixed.images.dtype == dtype
@@ -393,7 +399,7 @@ def test_mixed_rows_of_a_thousand_stay_between_their_rows(name, dtype):
 
 @BY_MIXING
 def test_a_batch_of_one_row_is_mixed_with_itself(name):
-    row = torch.tensor([[0.25, -3.0]])
+    row = torch.tensor([[[[0.25, -3.0]]]])
     mixed = MIXINGS[name](Sample((row,), torch.tensor([2]), torch.arange(1)), np.random.default_rng(0))
     torch.testing.assert_close(mixed.images, row)
     assert mixed.labels.tolist() == mixed.extra["mixed_targets"].tolist() == [2]

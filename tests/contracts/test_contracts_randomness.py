@@ -178,6 +178,7 @@ PARTS: dict[str, Callable[[], Any]] = {
     "PowerSampler": lambda: samplers.PowerSampler().rows(LABELS.numpy(), np.random.default_rng(0), 0, 1),
     "ReversedSampler": lambda: samplers.ReversedSampler().rows(LABELS.numpy(), np.random.default_rng(0), 0, 1),
     "class_probabilities": lambda: samplers.class_probabilities(COUNTS, 0.5),
+    "CutMix": lambda: mixing.CutMix()(_sample(), np.random.default_rng(0)),
     "Mixup": lambda: Mixup()(_sample(), np.random.default_rng(0)),
     "SGD": lambda: _descend(optim.SGD(0.1)),
     "Adam": lambda: _descend(optim.Adam(0.1)),

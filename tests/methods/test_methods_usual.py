@@ -13,7 +13,7 @@ import torch
 from tailwise.errors import Clash
 from tailwise.losses import CrossEntropyLoss, LDAMLoss
 from tailwise.method import About, Method, Net, Stage
-from tailwise.mixing import Mixup
+from tailwise.mixing import CutMix, Mixup
 from tailwise.models.heads import LinearHead, NormalisedHead
 from tailwise.modifiers.mixup import WithMixup
 from tailwise.objective import Objective, Term
@@ -190,6 +190,18 @@ class Wordless(Objective):
 
     def loss(self, net, batch, now) -> Term:
         return Term(net(batch["main"].images).logits.square().sum(1))
+
+
+def test_boxes_are_cut_out_of_images_alone():
+    (stage,) = plan("ce+cutmix(alpha=0.5,per=row)").legs
+    assert stage.stage.mixing == CutMix(0.5, "row")
+    with pytest.raises(Clash, match="mixup and cutmix both set a stage's mixing"):
+        parse_row("ce+mixup+cutmix")
+    with pytest.raises(Clash, match="cutmix would replace the Mixup of stage 'train'"):
+        plan("mixup+cutmix")
+    about = dataclasses.replace(toy_splits().about(1), shape=(320,))
+    with pytest.raises(Clash, match="these rows are feature vectors"):
+        parse_row("ce+cutmix").modifiers[0].modify([Stage(criterion=CrossEntropyLoss())], about)
 
 
 def test_mixing_under_an_objective_without_a_criterion_is_refused():

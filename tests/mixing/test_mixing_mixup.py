@@ -62,6 +62,21 @@ def test_images_are_averaged_pixel_by_pixel():
         np.testing.assert_allclose(mixed.images[i], lam * before.images[i] + (1 - lam) * before.images[partners[i]], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.reference
+def test_every_row_has_a_share_of_its_own_where_it_is_asked_for():
+    before = sample()
+    mixed = Mixup(1.0, per="row")(before, rng(3))
+    order = rng(3)
+    lam, partners = order.beta(1.0, 1.0, B), order.permutation(B)
+    assert len(mixed.extra["share"].unique()) == B
+    np.testing.assert_allclose(mixed.extra["share"], lam, rtol=1e-6)
+    assert torch.equal(mixed.extra["mixed_targets"], TARGETS[partners])
+    for i in range(B):
+        np.testing.assert_allclose(
+            mixed.images[i], lam[i] * before.images[i] + (1 - lam[i]) * before.images[partners[i]], rtol=1e-5, atol=1e-6
+        )
+
+
 def test_all_views_have_the_same_partners():
     mixed = Mixup(1.0)(sample(powers(), 3 * powers(), torch.ones(B, 2)), rng())
     torch.testing.assert_close(mixed.views[1], 3 * mixed.views[0])
@@ -203,3 +218,5 @@ def test_the_generator_alone_decides():
 def test_an_alpha_outside_its_range_is_refused(alpha):
     with pytest.raises(BadValue, match="alpha is a finite number >= 0"):
         Mixup(alpha)
+    with pytest.raises(BadValue, match="per 'batch' or 'row'"):
+        Mixup(1.0, "image")

@@ -5,6 +5,7 @@ its `extra`; the ready-made objective takes its loss on both labels. Not here: w
 are made for the whole batch, which is cut afterwards. May import torch, NumPy and the vocabulary.
 """
 
+from tailwise.mixing.cutmix import CutMix
 from tailwise.mixing.mixup import Mixup
 
-__all__ = ["Mixup"]
+__all__ = ["CutMix", "Mixup"]

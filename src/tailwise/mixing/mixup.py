@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from tailwise.errors import BadValue
+from tailwise.mixing.pairs import paired
 from tailwise.objective import Sample
 
 
 @dataclass(frozen=True)
 class Mixup:
-    """Mixes every row with a partner of its batch: `lam x + (1 - lam) x'`, losses likewise, lam ~ Beta(alpha, alpha) once a batch.
+    """Mixes every row with a partner of its batch: `lam x + (1 - lam) x'`, losses likewise, lam ~ Beta(alpha, alpha).
 
     Zhang et al., *mixup: Beyond empirical risk minimization*, ICLR 2018, section 2; partners are a permutation, as in the authors'
     code. All views of a row are mixed with the same partner and the same lam.
 
-    Where rows have weights, a mixed row weighs `lam w + (1 - lam) w'`, and the two labels share that weight as w and w' do: each row's
-    label counts by its own weight, wherever the row was mixed into.
+    Where rows have weights, each row's label counts by its own weight, wherever the row was mixed into.
 
     Args:
         alpha: of the Beta distribution: towards 0 rows hardly mix, 1 draws lam uniformly; 0 leaves the batch as it is.
+        per: one lam a `batch`, as in the authors' code, or one a `row`, as in the paper's equation.
 
     Raises:
-        BadValue: alpha below 0 or not finite.
+        BadValue: alpha below 0 or not finite, or another word.
 
     >>> rows = Sample((torch.tensor([[0.0], [10.0]]),), torch.tensor([0, 1]), torch.arange(2))
     >>> mixed = Mixup(alpha=1.0)(rows, np.random.default_rng(0))
@@ -38,10 +40,11 @@ class Mixup:
     """
 
     alpha: float = 1.0
+    per: Literal["batch", "row"] = "batch"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.alpha < math.inf:
-            raise BadValue(f"mixup's alpha is a finite number >= 0, got {self.alpha}")
+        if not 0 <= self.alpha < math.inf or self.per not in ("batch", "row"):
+            raise BadValue(f"mixup's alpha is a finite number >= 0, per 'batch' or 'row', got {self.alpha} and {self.per!r}")
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Give the mixed sample.
@@ -56,20 +59,14 @@ class Mixup:
         """
         if self.alpha == 0:
             return sample
-        lam = float(rng.beta(self.alpha, self.alpha))
-        partners = torch.from_numpy(rng.permutation(len(sample))).to(sample.index.device)
-        views = tuple(lam * view + (1 - lam) * view[partners] for view in sample.views)
-        share = torch.full_like(sample.index, lam, dtype=views[0].dtype)
-        mixed = {"share": share, **_mixed_weights(sample.extra.get("weight"), partners, share)}
-        if sample.targets is not None:
-            mixed["mixed_targets"] = sample.targets[partners]
-        return replace(sample, views=views, extra={**sample.extra, **mixed})
+        rows = len(sample)
+        lam = rng.beta(self.alpha, self.alpha, rows) if self.per == "row" else np.full(rows, rng.beta(self.alpha, self.alpha))
+        partners = torch.from_numpy(rng.permutation(rows)).to(sample.index.device)
+        share = torch.from_numpy(lam).to(sample.views[0])
+        views = tuple(_blend(view, view[partners], share) for view in sample.views)
+        return paired(sample, views, partners, share)
 
 
-def _mixed_weights(weight: Tensor | None, partners: Tensor, share: Tensor) -> dict[str, Tensor]:
-    """Give the mixed rows' weights, and the shares of the two labels in them; a row that weighs nothing keeps its share."""
-    if weight is None:
-        return {}
-    own = share * weight
-    together = own + (1 - share) * weight[partners]
-    return {"weight": together, "share": torch.where(together > 0, own / together, share)}
+def _blend(view: Tensor, other: Tensor, share: Tensor) -> Tensor:
+    share = share.to(view.dtype).view(-1, *(1,) * (view.ndim - 1))
+    return share * view + (1 - share) * other

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, is_dataclass, replace
+from typing import Literal
 
 from tailwise.errors import Clash
 from tailwise.method import About, Card, Modifier, Stage, knob, modifier, relay
@@ -31,6 +32,7 @@ class WithMixup(Modifier):
     sets = "mixing"
 
     alpha: float = knob(1.0, low=0.0, help="of the Beta distribution; towards 0 rows hardly mix, 0 is plain training")
+    per: Literal["batch", "row"] = knob("batch", help="what has a lam of its own: a batch, as in the authors' code, or a row")
 
     def modify(self, stages: Iterable[Stage], about: About) -> Iterable[Stage]:
         """Give the stages with the mixing.
@@ -38,12 +40,17 @@ class WithMixup(Modifier):
         Raises:
             Clash: a stage mixes its rows already, or its objective is over no criterion, so that mixed labels would be lost.
         """
-        return relay(stages, lambda stage: replace(_unmixed(stage), mixing=Mixup(self.alpha)))
+        return relay(stages, lambda stage: replace(unmixed(stage, "mixup"), mixing=Mixup(self.alpha, self.per)))
 
 
-def _unmixed(stage: Stage) -> Stage:
+def unmixed(stage: Stage, name: str) -> Stage:
+    """Give a stage whose rows can be mixed.
+
+    Raises:
+        Clash: it mixes them already, or nothing takes a loss on both labels.
+    """
     if stage.mixing is not None:
-        raise Clash(f"mixup would replace the {type(stage.mixing).__name__} of stage {stage.name!r}; leave one of them out")
+        raise Clash(f"{name} would replace the {type(stage.mixing).__name__} of stage {stage.name!r}; leave one of them out")
     if stage.criterion is None and not (is_dataclass(stage.objective) and hasattr(stage.objective, "criterion")):
-        raise Clash(f"mixup needs a criterion to take on both labels, and {type(stage.objective).__name__} has none")
+        raise Clash(f"{name} needs a criterion to take on both labels, and {type(stage.objective).__name__} has none")
     return stage
