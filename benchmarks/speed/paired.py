@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 from cifar100 import real_pixels
+
 from speed import ROOT
 from tailwise.evaluation import Measured, summarise
 from tailwise.study.compare import Study

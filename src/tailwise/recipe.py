@@ -73,6 +73,11 @@ class Recipe:
             raise BadValue(f"recipe.image_size is a number of pixels from 1, or none, got {self.image_size}")
         if self.measure_every < 0:
             raise BadValue(f"recipe.measure_every is a number of epochs, or 0 for never, got {self.measure_every}")
+        if self.frozen and self.augment:
+            raise BadValue(
+                "recipe.augment changes images, and a recipe that freezes the network reads each image once, for its features; "
+                "leave it none, or take a recipe that trains the network, such as finetune"
+            )
         if self.clip is not None and self.clip <= 0:
             raise BadValue(f"recipe.clip is a norm above 0, got {self.clip}")
 

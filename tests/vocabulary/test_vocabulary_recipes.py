@@ -94,6 +94,11 @@ def test_head_trains_nothing_but_a_head():
     assert made.normalise is None  # the network's own
 
 
+def test_a_frozen_network_takes_no_augmentation():
+    with pytest.raises(BadValue, match="reads each image once.*finetune"):
+        dataclasses.replace(load("recipe", "head"), augment=(Flip(),))
+
+
 def test_finetune_trains_all_of_a_pre_trained_network_and_its_head_faster():
     made = load("recipe", "finetune")
     assert (made.net, made.pretrained, made.frozen, made.image_size) == ("efficientnet-lite0", True, False, 160)
