@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from importlib import import_module
 
@@ -52,6 +54,44 @@ def test_plain_and_fast_loops_lay_memory_out_as_they_say():
 def test_a_plain_loop_trains_the_same_network_up_to_rounding(method):
     plain, fast = (train(named, method).logits("val") for named in ("plain", "fast"))
     assert np.abs(plain - fast).max() <= 1e-3 * np.abs(plain).max()
+
+
+FAULTS = """
+import ctypes, resource, sys
+import torch
+from tailwise.training.speed import keep_memory
+torch.set_num_threads(1)
+if not hasattr(ctypes.CDLL(None), "mallopt"):
+    sys.exit("no glibc")
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(4):
+        torch.ones(2**24)  # 64 MB, freed at once
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+plain = faults()
+keep_memory()
+torch.ones(2**24)
+print(plain, faults())
+"""
+
+
+def test_memory_of_one_step_is_there_for_the_next():
+    done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, timeout=120)
+    if "no glibc" in done.stderr:
+        pytest.skip("another C library than glibc")
+    assert done.returncode == 0, done.stderr
+    plain, kept = map(int, done.stdout.split())
+    assert kept < plain / 10
+
+
+@pytest.mark.parametrize(("named", "asked"), [("fast", 1), ("plain", 0)])
+def test_a_plain_loop_leaves_the_c_library_alone(named, asked, monkeypatch):
+    calls = []
+    monkeypatch.setattr(import_module("tailwise.training.line"), "keep_memory", lambda: calls.append(1))
+    make_loop(root_at(named), plan("ce").legs[0], None, CPU)
+    assert len(calls) == asked
 
 
 def test_a_plain_sweep_folds_nothing(monkeypatch):

@@ -41,6 +41,7 @@ from tailwise.study.numerics import describe_numerics
 from tailwise.study.tensors import fill, read_tensors
 from tailwise.training.joint import forked
 from tailwise.training.modes import plainly
+from tailwise.training.speed import keep_memory
 
 CHUNK = 2048
 """Images whose features are stored together, about: an interrupted run loses no more."""
@@ -178,6 +179,7 @@ def start(extractor: Extractor, pixels: Pixels, rows: Sequence[int], device: tor
     Raises:
         Stopped: the engine cannot run this network, or answers otherwise.
     """
+    keep_memory()
     with plainly(cores()):
         module = extractor.module().to(device)
         example = extractor.normalise(torch.from_numpy(pixels(rows[:BATCH])).to(device))

@@ -22,7 +22,7 @@ from tailwise.training.plan import Leg, Root, about_leg
 from tailwise.training.precision import FLOAT32, compute_in
 from tailwise.training.replay import replay_steps
 from tailwise.training.resting import read_features
-from tailwise.training.speed import COMPILED, FAST, compile_network, lay_out
+from tailwise.training.speed import COMPILED, FAST, PLAIN, compile_network, keep_memory, lay_out
 from tailwise.training.states import State, drop_inner, drop_state, load_state, nearest_state, save_state, stored_steps
 from tailwise.training.streams import StreamReader, read_batch
 
@@ -92,8 +92,11 @@ def make_loop(root: Root, leg: Leg, parent: State | None, device: torch.device) 
     if device.type == "mps":
         joint.float()  # MPS holds no float64, in which constants are kept
     joint.to(device=device)
+    named = root.numerics.get("speed", FAST)
     if len(root.splits.shape) == 3:
-        lay_out(root.numerics.get("speed", FAST), net)
+        lay_out(named, net)
+    if named != PLAIN and device.type == "cpu":
+        keep_memory()
     compute_in(root.numerics.get("precision", FLOAT32), net, device)
     loop = Loop(joint, leg, root.seed, device)
     if parent is not None and goes_on:
