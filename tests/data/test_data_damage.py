@@ -18,7 +18,7 @@ from tailwise.data import order, read
 from tailwise.data.readers.folder import read_folder
 from tailwise.data.splits import split
 from tailwise.errors import BadData
-from tailwise.seeds import generator
+from tailwise.seeds import generators
 
 COCO = {
     "images": [{"id": n, "file_name": f"{n}.jpg"} for n in range(4)],
@@ -285,7 +285,7 @@ def test_links_between_class_folders_are_walked_once_each(tmp_path, write_image)
 def test_nothing_is_drawn_for_empty_classes(tmp_path, monkeypatch):
     np.savez(tmp_path / "few.npz", images=np.zeros((6, 4, 4), np.uint8), labels=np.array([0, 1, 2, 3, 4, 299_999]))
     drawn = []
-    monkeypatch.setattr(order, "generator", lambda *words: drawn.append(words) or generator(*words))
+    monkeypatch.setattr(order, "generators", lambda *words, names: drawn.extend(names) or generators(*words, names=names))
     found = read(tmp_path / "few.npz")
     split(found, "50/50")
     assert len(drawn) == len({*found.rows["label"]}) == 6

@@ -1,5 +1,6 @@
 """The decode-once store, and the rows that training takes from it."""
 
+import io
 import subprocess
 import sys
 
@@ -10,7 +11,8 @@ from PIL import Image
 
 from tailwise.data.images import read_pixels
 from tailwise.errors import BadData
-from tailwise.pixels import Rows, pack, pixel_key
+from tailwise.pixels import Encoded, Rows, encoded, held_as, pack, packed, pixel_key
+from tailwise.pixels.encoded import encode
 from tailwise.store import Store
 
 
@@ -193,3 +195,103 @@ def test_a_full_disk_is_said_and_kills_nothing(tmp_path):
         assert [path for path in place.rglob("*") if path.is_file() and path.parent.name != "locks"] == []
     finally:
         subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Forty smooth 24 x 20 images, as PNG."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rng, paths = np.random.default_rng(1), []
+    for i in range(40):
+        coarse = Image.fromarray(rng.integers(0, 256, (3, 3, 3), dtype=np.uint8))
+        paths.append(folder / f"{i}.png")
+        coarse.resize((24, 20), Image.Resampling.BICUBIC).save(paths[-1])
+    return paths
+
+
+@pytest.fixture
+def small_memory(monkeypatch):
+    """What is more than a kilobyte is held as JPEG."""
+    for module in (encoded, packed):
+        monkeypatch.setattr(module, "RAW_MOST", 1024)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_is_too_big_is_held_as_jpeg_and_reads_alike(photos, store, small_memory, caplog, channels):
+    contents = [str(path) for path in photos]
+    raw = np.stack([read_pixels(path, 16, channels) for path in photos])
+    made = pack(photos, contents, 16, channels, store)
+    assert isinstance(made, Encoded)
+    assert (made.shape, made.dtype, made.ndim, len(made)) == (raw.shape, np.uint8, 4, 40)
+    rows = np.array([39, 0, 7, 7, 12])
+    for place, row in enumerate(rows):
+        whole = Image.open(io.BytesIO(encode(raw[row])))
+        np.testing.assert_array_equal(made[rows][place], np.asarray(whole).reshape(16, 16, channels))
+    assert np.abs(made[np.arange(40)].astype(int) - raw).mean() < 3
+    assert "they are held as JPEG of quality 95" in caplog.text
+    for path in photos:
+        path.unlink()
+    np.testing.assert_array_equal(pack(photos, contents, 16, channels, store)[rows], made[rows])
+
+
+def test_rows_of_encoded_images_are_gathered_by_position(photos, store, small_memory):
+    made = pack(photos, [str(path) for path in photos], 16, 3, store)
+    rows = Rows(("a", "b", "c"), made, np.array([30, 2, 5]), np.array([0, 1, 1]))
+    assert rows.shape == (16, 16, 3)
+    gathered = rows.gather(np.array([2, 0]))
+    assert gathered.dtype == torch.uint8
+    np.testing.assert_array_equal(gathered, made[np.array([5, 30])])
+
+
+def test_images_that_are_held_otherwise_are_others_to_what_is_trained(monkeypatch):
+    raw, key = held_as(100, (16, 16, 3)), pixel_key(CONTENTS, 16, 3)
+    for module in (encoded, packed):
+        monkeypatch.setattr(module, "RAW_MOST", 16 * 16 * 3 * 100 - 1)
+    assert (raw, held_as(100, (16, 16, 3)), held_as(99, (16, 16, 3))) == ("", "jpeg 95", "")
+    assert pixel_key(CONTENTS, 16, 3) != key
+
+
+@pytest.mark.parametrize("is_encoded", [False, True])
+def test_more_than_the_store_may_hold_is_refused_before_it_is_decoded(photos, tmp_path, monkeypatch, is_encoded):
+    if is_encoded:
+        for module in (encoded, packed):
+            monkeypatch.setattr(module, "RAW_MOST", 1024)
+    opened = []
+    monkeypatch.setattr(packed, "read_pixels", lambda path, *how: opened.append(path) or read_pixels(path, *how))
+    store = Store(tmp_path / "store", limit=5000)
+    with pytest.raises(BadData, match=r"^40 images of 16 x 16 pixels take .* GB, and the store may hold .*; set TAILWISE_STORE_GB"):
+        pack(photos, [str(path) for path in photos], 16, 3, store)
+    assert len(opened) == (41 if is_encoded else 1)
+    assert not list((tmp_path / "store").rglob("*.np*"))
+    assert pack(photos, [str(path) for path in photos], 16, 3, Store(tmp_path / "store", limit=10**9)).shape == (40, 16, 16, 3)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from tailwise.pixels import pack
+from tailwise.store import Store
+paths = sorted(Path(sys.argv[1]).glob("*.png"))
+def progress(done, total):
+    if done == 20 and sys.argv[3] == "die":
+        import os, signal
+        os.kill(os.getpid(), signal.SIGKILL)
+made = pack(paths, [path.name for path in paths], 16, 3, Store(Path(sys.argv[2])), progress)
+print(made.shape, int(made.sum()))
+"""
+
+
+def test_a_killed_writer_leaves_nothing_that_is_taken_for_whole_and_two_writers_agree(photos, tmp_path):
+    def start(how):
+        words = [sys.executable, "-c", KILLED, str(photos[0].parent), str(tmp_path / "store"), how]
+        return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    assert start("die").wait(timeout=120) == -9
+    assert not list((tmp_path / "store" / "pixels").glob("[0-9a-f]*/pixels.npy"))
+    both = [start("live") for _ in range(2)]
+    said = [one.communicate(timeout=120) for one in both]
+    assert [one.returncode for one in both] == [0, 0], said
+    whole = sum(int(read_pixels(path, 16, 3).sum()) for path in photos)
+    assert [out.strip() for out, _ in said] == [f"(40, 16, 16, 3) {whole}"] * 2
+    assert len(list((tmp_path / "store" / "pixels").glob("[0-9a-f]*/pixels.npy"))) == 1

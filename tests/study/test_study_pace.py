@@ -6,7 +6,7 @@ import pytest
 
 import tailwise as tw
 from tailwise.errors import BadValue, Clash
-from tailwise.pixels import packed
+from tailwise.pixels import cores
 from tailwise.registry import parse_rows
 from tailwise.store import Store
 from tailwise.study import pace, setup
@@ -38,7 +38,7 @@ def test_the_fastest_number_is_taken_and_kept(seconds, best, tmp_path, monkeypat
 def test_it_is_really_measured_and_leaves_nothing_but_a_number(tmp_path):
     store = Store(tmp_path / "store")
     found = made(store, threads="auto")
-    assert 1 <= found.recipe.threads <= packed.cores()
+    assert 1 <= found.recipe.threads <= cores.cores()
     assert [place.parent.name for place in (tmp_path / "store").rglob("*.json")].count("threads") == 1
     assert not list((tmp_path / "store").glob("states/*"))
 
@@ -54,9 +54,9 @@ def test_no_more_threads_than_cores(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("said", "expected"), [("150000 100000", 2), ("50000 100000", 1), ("max 100000", 64), ("", 64)])
 def test_a_container_s_quota_is_a_bound(said, expected, tmp_path, monkeypatch):
     (tmp_path / "cpu.max").write_text(said)
-    monkeypatch.setattr(packed, "QUOTA", tmp_path / "cpu.max")
-    monkeypatch.setattr(packed.os, "sched_getaffinity", lambda process: set(range(64)), raising=False)
-    assert packed.cores() == expected
+    monkeypatch.setattr(cores, "QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda process: set(range(64)), raising=False)
+    assert cores.cores() == expected
 
 
 def test_speeds_are_in_the_key_and_in_the_record(tmp_path):

@@ -54,7 +54,7 @@ def describe_machine() -> dict[str, Any]:
     import torch
     from torch import distributed
 
-    from tailwise.pixels.packed import cores
+    from tailwise.pixels.cores import cores
     from tailwise.study.numerics import choose_device, describe_numerics
     from tailwise.version import __version__
 

@@ -4,10 +4,11 @@ Lives here: the pixel store, rows of a split as training sees them, views and au
 (`data.images`), which rows a step shows (`training`). May import torch, NumPy, `tailwise.data.images` and the vocabulary.
 """
 
+from tailwise.pixels.encoded import Encoded, held_as
 from tailwise.pixels.normalise import Normalise
 from tailwise.pixels.packed import keep_array, pack, pixel_key
 from tailwise.pixels.rows import Rows
 from tailwise.pixels.standardise import Standardise
 from tailwise.pixels.view import View
 
-__all__ = ["Normalise", "Rows", "Standardise", "View", "keep_array", "pack", "pixel_key"]
+__all__ = ["Encoded", "Normalise", "Rows", "Standardise", "View", "held_as", "keep_array", "pack", "pixel_key"]

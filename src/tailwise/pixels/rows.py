@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tailwise.errors import BadData
+from tailwise.pixels.encoded import Encoded
 from tailwise.pixels.windows import CPU, Windows
 
 
@@ -19,14 +20,14 @@ class Rows:
 
     Attributes:
         ids: (N,) ids.
-        packed: (M, height, width, channels) uint8 images or (M, D) float32 features, shared by the splits.
+        packed: (M, height, width, channels) uint8 images, mapped or encoded, or (M, D) float32 features; shared by the splits.
         positions: (N,) int64 places of the rows in `packed`.
         targets: (N,) int64 labels, or (N, ...) targets of another task; None when unlabelled.
         weights: (N,) float32 weights of the rows, or None for ones.
     """
 
     ids: tuple[str, ...]
-    packed: NDArray[np.uint8] | NDArray[np.float32]
+    packed: NDArray[np.uint8] | NDArray[np.float32] | Encoded
     positions: NDArray[np.int64]
     targets: NDArray[np.int64] | None
     weights: NDArray[np.float32] | None = None

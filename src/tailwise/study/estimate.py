@@ -13,7 +13,7 @@ from tailwise.data import Manifest
 from tailwise.data.images import read_pixels
 from tailwise.models.engines import GAIN, SETUP
 from tailwise.objective import Supervised
-from tailwise.pixels.packed import cores
+from tailwise.pixels.cores import cores
 from tailwise.study.extractor import absent, seconds_an_image
 from tailwise.study.pace import seconds_a_step
 from tailwise.study.prepare import ordered, paths_of, pixels_absent

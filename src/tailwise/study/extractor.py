@@ -34,7 +34,7 @@ from tailwise.models import (
     start_engine,
 )
 from tailwise.pixels import Normalise, Standardise, keep_array
-from tailwise.pixels.packed import cores
+from tailwise.pixels.cores import cores
 from tailwise.specification import key_of, room_digest, spec
 from tailwise.store import Store
 from tailwise.study.numerics import describe_numerics

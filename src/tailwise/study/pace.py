@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 
 from tailwise import processes
-from tailwise.pixels.packed import cores
+from tailwise.pixels.cores import cores
 from tailwise.specification import key_of
 from tailwise.store import Store
 from tailwise.training import Leg, Root

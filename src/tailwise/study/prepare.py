@@ -17,7 +17,7 @@ from tailwise.data import Manifest, check_trainable, survey
 from tailwise.data.images import fit_pixels
 from tailwise.errors import BadData
 from tailwise.groups import make_groups
-from tailwise.pixels import Rows, Standardise, pack, pixel_key
+from tailwise.pixels import Encoded, Rows, Standardise, held_as, pack, pixel_key
 from tailwise.recipe import Recipe
 from tailwise.store import Store
 from tailwise.study.extractor import Extractor, Pixels, array_pixels, image_pixels
@@ -47,18 +47,21 @@ def prepare(manifest: Manifest, recipe: Recipe, groups: str | None = None, extra
     manifest = manifest.with_content()
     table = ordered(manifest)
     packed: NDArray[Any]
+    through = extractor.key if extractor else ""
     if extractor is not None:
         packed = np.broadcast_to(np.float32(0), (len(table), extractor.width))
     elif manifest.kind == "features":
         packed = _stack(manifest.arrays, table).astype(np.float32, copy=False)
         packed = Standardise.over(packed[_places(table, "train")])(packed) if recipe.frozen else packed
     else:
-        packed = np.broadcast_to(np.uint8(0), (len(table), *_shape_of_images(manifest, table, recipe.image_size)))
+        shape = _shape_of_images(manifest, table, recipe.image_size)
+        packed = np.broadcast_to(np.uint8(0), (len(table), *shape))
+        through = "" if manifest.arrays else held_as(len(table), shape)
     rows, contents = {}, {}
     for name in manifest.splits:
         of_split = table.filter(pl.col("split") == name)
         rows[name] = _rows(of_split, packed)
-        contents[name] = _contents(of_split, packed, extractor.key if extractor else "")
+        contents[name] = _contents(of_split, packed, through)
     counts = ClassCounts(manifest.counts("train"))
     return Splits(rows, manifest.classes, counts, make_groups(counts.real, groups), contents)
 
@@ -102,6 +105,7 @@ def fill_pixels(splits: Splits, manifest: Manifest, recipe: Recipe, store: Store
         BadData: an image that cannot be decoded, or one that is no longer what its header said; nothing is left of the others.
     """
     table = ordered(manifest)
+    packed: NDArray[np.uint8] | Encoded
     if manifest.arrays:
         packed = fit_pixels(_stack(manifest.arrays, table), recipe.image_size)
     else:
@@ -134,7 +138,7 @@ def fill_features(splits: Splits, features: NDArray[np.float32]) -> tuple[Splits
     return filled(splits, standardise(features)), standardise
 
 
-def filled(splits: Splits, packed: NDArray[Any]) -> Splits:
+def filled(splits: Splits, packed: NDArray[Any] | Encoded) -> Splits:
     """Put the rows of one array, in the order of `ordered`, in the place of zeros."""
     return replace(splits, rows={name: replace(rows, packed=packed) for name, rows in splits.rows.items()})
 
@@ -176,7 +180,7 @@ def _rows(table: pl.DataFrame, packed: NDArray[Any]) -> Rows:
 
 
 def _contents(table: pl.DataFrame, packed: NDArray[Any], through: str) -> str:
-    """Hash the rows' contents together with the shape that they were brought to, and the network that they went through."""
+    """Hash the rows' contents together with the shape that they were brought to, and the network or encoding that they went through."""
     said = "\n".join(table["content"].to_list()) + f"\n{packed.dtype}{packed.shape[1:]}{through}"
     return hashlib.sha256(said.encode()).hexdigest()
 

@@ -18,7 +18,7 @@ from tailwise.groups import make_groups
 from tailwise.method import Learn, Net
 from tailwise.models import build, check_takes, is_pretrained, preprocessing, pretrained_name, resolve
 from tailwise.pixels import Normalise, Standardise
-from tailwise.pixels.packed import cores
+from tailwise.pixels.cores import cores
 from tailwise.recipe import Recipe
 from tailwise.registry import Row, apply_settings, load, parse_row
 from tailwise.store import Store
