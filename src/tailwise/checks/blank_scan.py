@@ -32,9 +32,21 @@ def find_blank(files: Sequence[FilePath]) -> list[str]:
     """
     paths = [os.fspath(file) for file in files]
     sizes: NDArray[np.int64] = np.fromiter((os.stat(path).st_size for path in paths), np.int64, len(paths))
+    return _proven([paths[place] for place in np.flatnonzero(suspects(sizes))])
+
+
+def _proven(paths: Sequence[str]) -> list[str]:
+    """Decode suspects; equal files, as a generator's black images are, once."""
+    is_blank: dict[bytes, bool] = {}
     found = []
-    for place in np.flatnonzero(suspects(sizes)):
-        measured, _ = of_file(paths[place])
-        if measured.brightest is not None and measured.darkest is not None and measured.brightest - measured.darkest <= FLAT:
-            found.append(paths[place])
+    for path in paths:
+        with open(path, "rb") as opened:
+            content = opened.read()
+        if content not in is_blank:
+            measured, _ = of_file(path)
+            is_blank[content] = (
+                measured.brightest is not None and measured.darkest is not None and measured.brightest - measured.darkest <= FLAT
+            )
+        if is_blank[content]:
+            found.append(path)
     return found
