@@ -42,7 +42,7 @@ def main() -> int:
         rows = [Measured(f"{method}, {p}", [run.evaluate("test") for run in study.runs[method]]) for p, study in studies.items()]
         summary = summarise(rows, against=rows[0].name)
         cells = "; ".join(f"{row.name}: {row.cells['macro']} macro, {row.cells['few']} few" for row in summary.rows)
-        said.append(f"- {cells}. {summary.differences[0].words}.")
+        said.append(f"- {cells}. {summary.differences[0].words}")
     held = f"{SEEDS} seeds, 10,000 test images, both precisions from the same draws"
     head = f"CIFAR-100-LT at ratio 100, recipe `cifar` cut to {asked.epochs} epochs, {held}:"
     text = PAGE.read_text(encoding="utf-8")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tailwise.cli.jobs import Jobs, check_jobs, is_helper
 from tailwise.cli.options import Reading, Training, check_names
 from tailwise.cli.together import several
+from tailwise.errors import BadData, BadValue
 from tailwise.study.words import DataWords, TrainingWords
 
 if TYPE_CHECKING:
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
 
 
 def compare(
-    data: str,
+    data: str | None = None,
     /,
     *,
+    features: Path | None = None,
     methods: str = "all",
     seeds: int = 3,
     against: str | None = None,
@@ -42,6 +44,8 @@ def compare(
     ----------
     data
         A folder of class folders, a table, a file of arrays, or a name (digits).
+    features
+        In the place of DATA: a folder that `tailwise features` wrote. Heads, losses and corrections are trained on it in seconds.
     methods
         Names separated by commas, with knobs as in ldam(max_margin=0.3) and modifiers as in ldam+sam; a family; or all.
     seeds
@@ -65,6 +69,7 @@ def compare(
         Print the table and what sharing saved as JSON.
     """
     reading, training = reading or DataWords(), training or TrainingWords()
+    data = _one_source(data, features)
     check_names(data, methods, training.recipe)
     check_jobs(jobs, training)
     if is_helper():  # the command that is helped says and replaces what there is to say and replace
@@ -80,6 +85,8 @@ def compare(
 
     check_tracker(track)
     setup = make_setup(data, parse_rows(methods), reading, training, folds=folds, against=against)
+    if features is not None and setup.manifest.kind != "features":
+        raise BadData(f"--features {features} holds images; `tailwise features {features}` makes features of them, which it takes")
     study = run_study(setup, seeds, out, force, dry_run, json, jobs)
     if study is None or not processes.is_first():
         return
@@ -89,6 +96,17 @@ def compare(
     else:
         print_study(study)
         print_next(study, data, reading, training)
+
+
+def _one_source(data: str | None, features: Path | None) -> str:
+    """Give what is compared on, which is said once.
+
+    Raises:
+        BadValue: it is said twice, or not at all.
+    """
+    if (data is None) == (features is None):
+        raise BadValue("compare takes DATA, or --features FOLDER in its place; give one of them")
+    return data if data is not None else str(features)
 
 
 def run_study(setup: Setup, seeds: int, out: Path | None, force: bool, dry_run: bool, quiet: bool, jobs: int = 1) -> Study | None:
